@@ -1,0 +1,1 @@
+//! Threads and epoll around a stack: blocking, std-like sockets.

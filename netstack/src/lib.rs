@@ -1,0 +1,38 @@
+//! A complete user-space TCP/IP stack.
+//!
+//! The core ([`stack`]) is plain data: no system clock, no OS randomness, no thread, no lock.
+//! Whoever drives it passes the time and batches of packets in, and takes batches of packets out.
+//! The same code runs behind real devices ([`host`]), under packetdrill scripts in virtual time,
+//! under a simulator and under fuzzers ([`testing`]).
+//!
+//! # Code map (each module imports only downward)
+//!
+//! | module | what happens there |
+//! | --- | --- |
+//! | [`host`] | threads and epoll around a stack: blocking, std-like sockets |
+//! | [`stack`] | composition: configuration, ingress, egress, timers, the public entry points |
+//! | [`socket`] | the non-blocking socket API: handles, options, readiness |
+//! | [`transport`] | TCP, UDP, ports and the flow table |
+//! | [`network`] | IPv4, ICMP, routes, addresses, reassembly; family-neutral where it can be |
+//! | [`neighbor`] | ARP and neighbour states |
+//! | [`wire`] | checked views and emitters, one file per header |
+//! | [`link`] | devices: TUN, TAP, AF_PACKET, loopback, channel; decorators; GRO and segmentation |
+//! | [`buf`], [`time`], [`rng`], [`stats`], [`error`] | leaves |
+
+#![deny(unsafe_code)]
+
+pub mod buf;
+pub mod error;
+pub mod host;
+pub mod link;
+pub mod neighbor;
+pub mod network;
+pub mod rng;
+pub mod socket;
+pub mod stack;
+pub mod stats;
+#[cfg(feature = "testing")]
+pub mod testing;
+pub mod time;
+pub mod transport;
+pub mod wire;

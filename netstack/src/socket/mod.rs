@@ -1,0 +1,1 @@
+//! The non-blocking socket API: handles, options, readiness.

@@ -1,0 +1,1 @@
+//! Composition: configuration, ingress, egress, timers, the public entry points.

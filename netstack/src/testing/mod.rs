@@ -1,0 +1,1 @@
+//! Virtual links and clocks, and the deterministic simulation.

@@ -1,0 +1,3 @@
+//! UDP.
+
+pub mod stats;

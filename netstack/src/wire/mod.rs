@@ -1,0 +1,1 @@
+//! Checked views and emitters, one file per header.

@@ -1,0 +1,1 @@
+//! Runs packetdrill scripts over netstack in virtual time.
