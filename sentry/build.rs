@@ -1,1 +1,3 @@
+//! Builds the stub.
+
 fn main() {}

@@ -1,0 +1,1 @@
+//! One sandbox: boot, tasks, exit; what `runsc` calls.

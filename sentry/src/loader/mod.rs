@@ -1,0 +1,1 @@
+//! ELF, scripts, the initial stack, the vDSO.

@@ -1,0 +1,1 @@
+//! The socket provider trait and its providers.

@@ -1,0 +1,172 @@
+//! How guest code runs. A platform makes address spaces (each backed by a host process that holds
+//! nothing of the Sentry's) and contexts (a guest thread in one); everything that guest code does
+//! beside computing comes back as an [`Event`].
+
+use std::ops::Range;
+use std::os::fd::BorrowedFd;
+use std::sync::Arc;
+
+use sentry_abi::Regs;
+use thiserror::Error;
+
+/// Why the platform could not do what it was asked.
+#[derive(Debug, Error)]
+pub enum PlatformError {
+    /// A host call failed.
+    #[error("{what}: {source}")]
+    Host {
+        /// What was being done.
+        what: &'static str,
+        /// The host's error.
+        source: std::io::Error,
+    },
+    /// The process that backs the address space is gone or was found to be corrupt: the guest
+    /// process is to be killed (SIGKILL); the Sentry goes on.
+    #[error("the process that ran the guest is gone: {0}")]
+    Dead(&'static str),
+    /// The host's limits (mappings, processes, threads, memory) are reached: ENOMEM or EAGAIN.
+    #[error("out of {0}")]
+    Exhausted(&'static str),
+}
+
+/// What guest memory is mapped from.
+#[derive(Clone, Copy, Debug)]
+pub enum MapSource<'a> {
+    /// The sandbox's memory file at this offset, always shared.
+    Memory {
+        /// Byte offset, page-aligned.
+        offset: u64,
+    },
+    /// A host file, straight from its descriptor (page cache shared with the host). Private
+    /// mappings of files are ordered without PROT_WRITE: a write fault breaks them into memory.
+    File {
+        /// The file.
+        fd: BorrowedFd<'a>,
+        /// Byte offset, page-aligned.
+        offset: u64,
+        /// MAP_SHARED (writes reach the file) or MAP_PRIVATE.
+        shared: bool,
+    },
+}
+
+/// One change to an address space. `addr` and `len` are page-aligned and within
+/// [`Platform::user_range`].
+#[derive(Clone, Copy, Debug)]
+#[allow(missing_docs)] // the fields are those of mmap(2), munmap(2), mprotect(2)
+pub enum MapOp<'a> {
+    Map {
+        addr: u64,
+        len: u64,
+        prot: i32,
+        source: MapSource<'a>,
+    },
+    Unmap {
+        addr: u64,
+        len: u64,
+    },
+    Protect {
+        addr: u64,
+        len: u64,
+        prot: i32,
+    },
+}
+
+/// Why guest code stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// It executed `syscall`; number in `orig_rax`, arguments in rdi, rsi, rdx, r10, r8, r9; `rip` is
+    /// after the instruction. `rax` of the registers is -ENOSYS.
+    Syscall,
+    /// It touched memory that is not mapped for that access.
+    Fault {
+        /// The address touched (not aligned).
+        addr: u64,
+        /// What it wanted.
+        access: Access,
+    },
+    /// A CPU exception other than a page fault.
+    Exception {
+        /// The Linux signal it stands for (SIGFPE, SIGILL, SIGTRAP, SIGBUS, SIGSEGV for #GP).
+        signo: i32,
+        /// `si_code`.
+        code: i32,
+        /// `si_addr`.
+        addr: u64,
+    },
+    /// [`Interrupt::interrupt`] was called.
+    Interrupted,
+}
+
+/// A kind of memory access.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)] // self-explanatory
+pub enum Access {
+    Read,
+    Write,
+    Execute,
+}
+
+/// A way to run guest code.
+pub trait Platform: Send + Sync {
+    /// Name, as `--platform` spells it.
+    fn name(&self) -> &'static str;
+
+    /// The addresses that a guest may map; what lies outside is the platform's.
+    fn user_range(&self) -> Range<u64>;
+
+    /// A new, empty address space.
+    ///
+    /// # Errors
+    /// `Exhausted` if no process can be had.
+    fn new_address_space(&self) -> Result<Arc<dyn AddressSpace>, PlatformError>;
+}
+
+/// The host side of one guest address space. Dropping it ends its process.
+pub trait AddressSpace: Send + Sync {
+    /// Carries out changes in order; all have taken effect in every thread when it returns.
+    ///
+    /// # Errors
+    /// `Exhausted` if the host's mapping limit is hit (changes before that one have been made),
+    /// `Dead` if the process is gone.
+    fn apply(&self, ops: &[MapOp<'_>]) -> Result<(), PlatformError>;
+
+    /// A new guest thread in this address space, its extended state (`fp`) in XSAVE form as
+    /// [`Context::fp_state`] returned it, or the reset state.
+    ///
+    /// # Errors
+    /// `Exhausted` if the host's thread limit is hit.
+    fn new_context(&self, fp: Option<&[u8]>) -> Result<Box<dyn Context>, PlatformError>;
+}
+
+/// A guest thread. Used by one Sentry thread at a time; dropping it ends the host thread.
+pub trait Context: Send {
+    /// Runs guest code from `regs` until something happens, and leaves the registers of that moment
+    /// in `regs`.
+    ///
+    /// # Errors
+    /// `Dead`: the guest process has to be killed.
+    fn run(&mut self, regs: &mut Regs) -> Result<Event, PlatformError>;
+
+    /// The extended (x87, SSE, AVX) state as an XSAVE area in the form of a signal frame
+    /// (`struct _xstate`, `FP_XSTATE_MAGIC1` included). Valid after `run` has returned.
+    fn fp_state(&mut self) -> Vec<u8>;
+
+    /// Sets the extended state for the next `run`; `None` resets it. A malformed area is refused.
+    ///
+    /// # Errors
+    /// `Dead` if the thread is gone, `Host` (EINVAL) if `fp` is not a valid area.
+    fn set_fp_state(&mut self, fp: Option<&[u8]>) -> Result<(), PlatformError>;
+
+    /// What other threads use to make `run` return.
+    fn interrupt_handle(&self) -> Arc<dyn Interrupt>;
+
+    /// CPU time that guest code has used in this context, in nanoseconds.
+    fn cpu_time_ns(&self) -> u64;
+}
+
+/// Makes a context's `run` return [`Event::Interrupted`].
+pub trait Interrupt: Send + Sync {
+    /// The present `run`, or the next one if none is under way, returns `Interrupted` soon (another
+    /// event may come first; one interrupt is then still pending).
+    fn interrupt(&self);
+}

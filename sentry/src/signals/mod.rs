@@ -1,0 +1,1 @@
+//! Signals: pending sets, actions, delivery, frames.

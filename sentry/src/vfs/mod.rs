@@ -1,0 +1,3 @@
+//! Paths, mounts, open files and descriptor tables.
+
+pub mod file;
