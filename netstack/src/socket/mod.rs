@@ -1,1 +1,64 @@
 //! The non-blocking socket API: handles, options, readiness.
+//!
+//! Sockets are named by [`SocketId`], a generational handle that says which table it belongs to.
+//! Nothing here blocks: a call that would have to wait returns
+//! [`crate::error::SocketError::WouldBlock`], and the stack reports the socket in
+//! `Stack::drain_events` when its [`Readiness`] may have changed.
+
+mod events;
+mod table;
+
+pub use events::EventQueue;
+pub use table::SocketTable;
+
+use bitflags::bitflags;
+
+/// Which table a socket is in, and so what it can do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum SocketKind {
+    /// A TCP listener or connection.
+    Tcp,
+    /// A UDP socket.
+    Udp,
+    /// A raw IP or ICMP echo socket.
+    Raw,
+}
+
+impl SocketKind {
+    /// How many kinds there are.
+    pub const COUNT: usize = 3;
+}
+
+/// Names a socket of one stack. A closed socket's handle never names a later one (until a slot has
+/// been reused 2^32 times).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SocketId {
+    kind: SocketKind,
+    index: u32,
+    generation: u32,
+}
+
+impl SocketId {
+    /// Which table the socket is in.
+    pub fn kind(self) -> SocketKind {
+        self.kind
+    }
+}
+
+bitflags! {
+    /// What a socket is ready for, with the meaning of Linux poll(2).
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+    pub struct Readiness: u8 {
+        /// POLLIN: data, end of file, a connection to accept, or an error to collect.
+        const READABLE = 0x01;
+        /// POLLOUT: room to send.
+        const WRITABLE = 0x02;
+        /// POLLHUP: both directions are shut down, or the socket never was connected.
+        const HUP = 0x04;
+        /// POLLRDHUP: the peer sends no more, or we read no more.
+        const RDHUP = 0x08;
+        /// POLLERR: an error waits to be collected.
+        const ERROR = 0x10;
+    }
+}
