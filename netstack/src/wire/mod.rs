@@ -5,8 +5,13 @@
 //! [`WireError`]. Checksums of transports are verified by whoever knows the pseudo header, with
 //! [`checksum`]; emitters leave a transport's checksum field zero.
 
+pub mod arp;
 pub mod checksum;
+pub mod ethernet;
+pub mod icmpv4;
+pub mod ipv4;
 pub mod tcp;
+pub mod udp;
 
 use thiserror::Error;
 
