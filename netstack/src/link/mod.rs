@@ -1,10 +1,30 @@
 //! Devices. The core only knows batches of packets; whoever drives a stack moves the batches between
 //! it and a [`Device`]. Decorators (faults, capture) wrap a device and are one themselves.
 
+pub mod af_packet;
+pub mod capture;
+pub mod channel;
+mod checksum;
+pub mod fault;
+pub mod gro;
+pub mod loopback;
+#[cfg(test)]
+mod offload_tests;
+mod packet_io;
+mod pool;
+pub mod segment;
+pub mod soft;
+pub mod sys;
+pub mod tun;
+mod vnet;
+
 use crate::buf::{RxBatch, TxBatch};
 use crate::time::Instant;
 use std::io;
 use std::os::fd::RawFd;
+
+/// Length of an Ethernet header without VLAN tag.
+pub const ETHERNET_HEADER_LEN: usize = 14;
 
 /// An Ethernet address.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -56,8 +76,50 @@ pub trait Device {
         None
     }
 
-    /// The descriptor to wait on, for devices that have one.
+    /// True if the device holds packets that it has taken but can't send yet (a decorator that cuts
+    /// or delays). Call [`Device::transmit`] when it is writable, even with an empty batch.
+    fn transmit_pending(&self) -> bool {
+        false
+    }
+
+    /// The descriptor that becomes readable when there is something to receive, for devices that have one.
     fn raw_fd(&self) -> Option<RawFd> {
         None
+    }
+
+    /// The descriptor that becomes writable when [`Device::transmit`] can go on. `None`: room is
+    /// announced through [`Device::raw_fd`] becoming readable, or by [`Device::poll_timeout`].
+    fn writable_fd(&self) -> Option<RawFd> {
+        None
+    }
+}
+
+impl<D: Device + ?Sized> Device for Box<D> {
+    fn caps(&self) -> DeviceCaps {
+        (**self).caps()
+    }
+
+    fn receive(&mut self, now: Instant, batch: &mut RxBatch) -> io::Result<usize> {
+        (**self).receive(now, batch)
+    }
+
+    fn transmit(&mut self, now: Instant, batch: &mut TxBatch) -> io::Result<usize> {
+        (**self).transmit(now, batch)
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        (**self).poll_timeout()
+    }
+
+    fn transmit_pending(&self) -> bool {
+        (**self).transmit_pending()
+    }
+
+    fn raw_fd(&self) -> Option<RawFd> {
+        (**self).raw_fd()
+    }
+
+    fn writable_fd(&self) -> Option<RawFd> {
+        (**self).writable_fd()
     }
 }

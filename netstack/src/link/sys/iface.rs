@@ -1,0 +1,169 @@
+//! The kernel's side of an interface: its MTU, address and state, by the classic `SIOC*` ioctls,
+//! so that nothing depends on the `ip` command.
+
+// ioctls are unsafe in `nix`, and `ifreq` is a union.
+#![allow(unsafe_code)]
+
+use std::io;
+use std::net::Ipv4Addr;
+use std::os::fd::{AsRawFd, OwnedFd};
+
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
+
+use crate::link::MacAddr;
+
+/// The bare calls: the macros make them public.
+mod raw {
+    nix::ioctl_read_bad!(get_mtu, libc::SIOCGIFMTU, libc::ifreq);
+    nix::ioctl_write_ptr_bad!(set_mtu, libc::SIOCSIFMTU, libc::ifreq);
+    nix::ioctl_read_bad!(get_hwaddr, libc::SIOCGIFHWADDR, libc::ifreq);
+    nix::ioctl_read_bad!(get_flags, libc::SIOCGIFFLAGS, libc::ifreq);
+    nix::ioctl_write_ptr_bad!(set_flags, libc::SIOCSIFFLAGS, libc::ifreq);
+    nix::ioctl_write_ptr_bad!(set_addr, libc::SIOCSIFADDR, libc::ifreq);
+    nix::ioctl_write_ptr_bad!(set_netmask, libc::SIOCSIFNETMASK, libc::ifreq);
+}
+
+/// An `ifreq` for `name`, all else zero.
+pub(crate) fn new_ifreq(name: &str) -> io::Result<libc::ifreq> {
+    // SAFETY: `ifreq` is plain old data for which all zeroes is a valid value.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    let bytes = name.as_bytes();
+    if bytes.len() >= request.ifr_name.len() || bytes.contains(&0) {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            format!("{name:?} cannot be the name of an interface (at most 15 bytes)"),
+        ));
+    }
+    for (to, from) in request.ifr_name.iter_mut().zip(bytes) {
+        *to = *from as libc::c_char;
+    }
+    Ok(request)
+}
+
+/// The name that the kernel wrote into a request.
+pub(crate) fn ifreq_name(request: &libc::ifreq) -> String {
+    let bytes: Vec<u8> = request
+        .ifr_name
+        .iter()
+        .map(|&c| c as u8)
+        .take_while(|&b| b != 0)
+        .collect();
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+fn control_socket() -> io::Result<OwnedFd> {
+    Ok(socket(
+        AddressFamily::Inet,
+        SockType::Datagram,
+        SockFlag::SOCK_CLOEXEC,
+        None,
+    )?)
+}
+
+/// The interface's MTU in bytes (SIOCGIFMTU).
+///
+/// # Errors
+/// ENODEV if there is no such interface.
+pub fn mtu(name: &str) -> io::Result<u32> {
+    let mut request = new_ifreq(name)?;
+    // SAFETY: the kernel fills in a whole `ifreq`.
+    unsafe { raw::get_mtu(control_socket()?.as_raw_fd(), &mut request) }?;
+    // SAFETY: SIOCGIFMTU sets this member of the union.
+    let mtu = unsafe { request.ifr_ifru.ifru_mtu };
+    u32::try_from(mtu).map_err(|_| io::ErrorKind::InvalidData.into())
+}
+
+/// Sets the interface's MTU in bytes (SIOCSIFMTU).
+///
+/// # Errors
+/// EPERM without CAP_NET_ADMIN, EINVAL if the interface cannot do it.
+pub fn set_mtu(name: &str, mtu: u32) -> io::Result<()> {
+    let mut request = new_ifreq(name)?;
+    request.ifr_ifru.ifru_mtu = mtu as libc::c_int;
+    // SAFETY: the kernel reads a whole `ifreq`.
+    unsafe { raw::set_mtu(control_socket()?.as_raw_fd(), &request) }?;
+    Ok(())
+}
+
+/// The interface's hardware address (SIOCGIFHWADDR).
+///
+/// # Errors
+/// ENODEV if there is no such interface.
+pub fn mac(name: &str) -> io::Result<MacAddr> {
+    let mut request = new_ifreq(name)?;
+    // SAFETY: the kernel fills in a whole `ifreq`.
+    unsafe { raw::get_hwaddr(control_socket()?.as_raw_fd(), &mut request) }?;
+    // SAFETY: SIOCGIFHWADDR sets this member of the union.
+    let data = unsafe { request.ifr_ifru.ifru_hwaddr.sa_data };
+    Ok(MacAddr(std::array::from_fn(|i| data[i] as u8)))
+}
+
+/// Brings the interface up (SIOCSIFFLAGS with IFF_UP).
+///
+/// # Errors
+/// EPERM without CAP_NET_ADMIN.
+pub fn set_up(name: &str) -> io::Result<()> {
+    let socket = control_socket()?;
+    let mut request = new_ifreq(name)?;
+    // SAFETY: the kernel fills in a whole `ifreq`.
+    unsafe { raw::get_flags(socket.as_raw_fd(), &mut request) }?;
+    // SAFETY: SIOCGIFFLAGS sets this member of the union.
+    let flags = unsafe { request.ifr_ifru.ifru_flags };
+    request.ifr_ifru.ifru_flags = flags | libc::IFF_UP as libc::c_short;
+    // SAFETY: the kernel reads a whole `ifreq`.
+    unsafe { raw::set_flags(socket.as_raw_fd(), &request) }?;
+    Ok(())
+}
+
+/// Gives the interface an IPv4 address and prefix length (SIOCSIFADDR, SIOCSIFNETMASK); the kernel
+/// adds the connected route when the interface is up.
+///
+/// # Errors
+/// EPERM without CAP_NET_ADMIN; `InvalidInput` for a prefix over 32.
+pub fn set_ipv4(name: &str, addr: Ipv4Addr, prefix_len: u8) -> io::Result<()> {
+    if prefix_len > 32 {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    let mask = u32::MAX
+        .checked_shl(32 - u32::from(prefix_len))
+        .unwrap_or(0);
+    let socket = control_socket()?;
+    let mut request = new_ifreq(name)?;
+    request.ifr_ifru.ifru_addr = sockaddr(addr);
+    // SAFETY: the kernel reads a whole `ifreq`.
+    unsafe { raw::set_addr(socket.as_raw_fd(), &request) }?;
+    request.ifr_ifru.ifru_netmask = sockaddr(Ipv4Addr::from(mask));
+    // SAFETY: the kernel reads a whole `ifreq`.
+    unsafe { raw::set_netmask(socket.as_raw_fd(), &request) }?;
+    Ok(())
+}
+
+/// The generic form of an IPv4 socket address with port 0: family, then port and address in `sa_data`.
+fn sockaddr(addr: Ipv4Addr) -> libc::sockaddr {
+    let mut data = [0; 14];
+    for (to, from) in data[2..6].iter_mut().zip(addr.octets()) {
+        *to = from as libc::c_char;
+    }
+    libc::sockaddr {
+        sa_family: libc::AF_INET as libc::sa_family_t,
+        sa_data: data,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_do_not_fit_are_refused() {
+        assert!(new_ifreq("a-name-of-16-byt").is_err());
+        assert!(new_ifreq("nul\0").is_err());
+        assert_eq!(ifreq_name(&new_ifreq("lo").unwrap()), "lo");
+    }
+
+    #[test]
+    fn loopback_has_an_mtu() {
+        assert!(mtu("lo").unwrap() >= 1_280);
+        assert_eq!(mac("lo").unwrap(), MacAddr([0; 6]));
+    }
+}
