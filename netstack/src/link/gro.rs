@@ -7,10 +7,10 @@
 use arrayvec::ArrayVec;
 use smallvec::SmallVec;
 
-use super::checksum::Checksum;
 use super::pool::RxPool;
 use super::{ETHERNET_HEADER_LEN, Medium};
 use crate::buf::{Bytes, RxBatch, RxChecksum, RxPacket, SUPER_PACKET_MAX};
+use crate::wire::checksum::Checksum;
 
 /// Connections that can be merged at the same time; packets of more are passed on singly.
 const RUNS_MAX: usize = 8;

@@ -4,7 +4,6 @@
 pub mod af_packet;
 pub mod capture;
 pub mod channel;
-mod checksum;
 pub mod fault;
 pub mod gro;
 pub mod loopback;

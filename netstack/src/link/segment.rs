@@ -3,8 +3,8 @@
 
 use smallvec::SmallVec;
 
-use super::checksum::Checksum;
 use crate::buf::{Bytes, GsoKind, PartialChecksum, TxOffload, TxPacket};
+use crate::wire::checksum::Checksum;
 
 const IPV4_LEN: usize = 2;
 const IPV4_ID: usize = 4;
