@@ -5,6 +5,7 @@
 //! guest boundary, all readable from and writable to bytes without `unsafe`.
 
 pub mod errno;
+pub mod file;
 pub mod regs;
 
 pub use errno::Errno;

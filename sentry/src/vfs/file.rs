@@ -32,9 +32,27 @@ pub trait FileOps: Send + Sync {
         Err(Errno::EINVAL)
     }
 
+    /// Writes at the end of the file, atomically with finding the end; returns the count and the
+    /// position after it.
+    ///
+    /// # Errors
+    /// As [`FileOps::write`].
+    fn append(&self, src: &mut dyn IoSrc) -> Result<(usize, u64), Errno> {
+        self.write(src, None).map(|count| (count, 0))
+    }
+
     /// True if the file has a position (regular files, directories, block devices).
     fn seekable(&self) -> bool {
         false
+    }
+
+    /// The position that SEEK_END, SEEK_DATA and SEEK_HOLE name, from `offset`.
+    ///
+    /// # Errors
+    /// EINVAL if the file has none of it; ENXIO past the end.
+    fn seek_from(&self, whence: i32, offset: i64) -> Result<u64, Errno> {
+        let _ = (whence, offset);
+        Err(Errno::EINVAL)
     }
 
     /// What is ready now.
@@ -52,7 +70,119 @@ pub trait FileOps: Send + Sync {
         None
     }
 
+    /// Makes written data durable.
+    ///
+    /// # Errors
+    /// EINVAL for files that have no storage, EIO.
+    fn sync(&self, data_only: bool) -> Result<(), Errno> {
+        let _ = data_only;
+        Err(Errno::EINVAL)
+    }
+
+    /// fallocate(2).
+    ///
+    /// # Errors
+    /// ENODEV, EOPNOTSUPP, ENOSPC.
+    fn allocate(&self, mode: i32, offset: u64, len: u64) -> Result<(), Errno> {
+        let _ = (mode, offset, len);
+        Err(Errno::ENODEV)
+    }
+
+    /// ioctl(2). `memory` reads and writes the caller's memory.
+    ///
+    /// # Errors
+    /// ENOTTY for an unknown request.
+    fn ioctl(&self, call: &mut IoctlCall<'_>) -> Result<u64, Errno> {
+        let _ = call;
+        Err(Errno::ENOTTY)
+    }
+
+    /// The next directory entries, from `position`; `sink` answers false if the entry did not fit.
+    /// Returns the new position.
+    ///
+    /// # Errors
+    /// ENOTDIR.
+    fn read_dir(&self, position: u64, sink: &mut DirSink<'_>) -> Result<u64, Errno> {
+        let _ = (position, sink);
+        Err(Errno::ENOTDIR)
+    }
+
+    /// A descriptor that refers to this file was closed by process `pid` (flush).
+    fn flush(&self) {}
+
+    /// Whether O_DIRECT, O_NONBLOCK and O_APPEND changed; told after fcntl(F_SETFL).
+    ///
+    /// # Errors
+    /// EINVAL if a flag cannot be had.
+    fn flags_changed(&self, flags: i32) -> Result<(), Errno> {
+        let _ = flags;
+        Ok(())
+    }
+
     /// The concrete type, for system calls that only one kind of file has (sockets, epoll, eventfd,
     /// timerfd, pipes, ttys, directories).
     fn as_any(&self) -> &dyn std::any::Any;
+}
+
+/// Takes one directory entry: inode, position after it, kind, name.
+pub type DirSink<'a> = dyn FnMut(u64, u64, crate::vfs::attr::FileType, &[u8]) -> bool + 'a;
+
+/// One ioctl call.
+pub struct IoctlCall<'a> {
+    /// Request number.
+    pub request: u32,
+    /// The argument: an address or a plain value.
+    pub arg: u64,
+    /// The caller's memory.
+    pub memory: &'a dyn GuestMemory,
+    /// Thread id of the caller.
+    pub tid: i32,
+    /// What the caller's session and process group are.
+    pub session: &'a dyn SessionSource,
+}
+
+/// Reads and writes the memory of the calling process.
+pub trait GuestMemory {
+    /// Fills `dst` from `addr`.
+    ///
+    /// # Errors
+    /// EFAULT.
+    fn read(&self, addr: u64, dst: &mut [u8]) -> Result<(), Errno>;
+
+    /// Writes `src` to `addr`.
+    ///
+    /// # Errors
+    /// EFAULT.
+    fn write(&self, addr: u64, src: &[u8]) -> Result<(), Errno>;
+}
+
+/// What a terminal needs to know of, and do to, the processes around it. Implemented by the task layer.
+pub trait SessionSource {
+    /// Process id, process group and session of the caller.
+    fn ids(&self) -> CallerIds;
+
+    /// True if process group `pgid` has a member in session `sid`.
+    fn group_in_session(&self, pgid: i32, sid: i32) -> bool;
+
+    /// Raises `signo` in every process of group `pgid`.
+    fn signal_group(&self, pgid: i32, signo: i32);
+
+    /// Raises `signo` in the caller's own group, if it does not block or ignore it: true if it was raised
+    /// (job control stops a background process that touches its terminal).
+    fn stop_background(&self, signo: i32) -> bool;
+
+    /// Makes the terminal the caller's controlling one, or (`None`) takes it away.
+    fn set_controlling(&self, tty: Option<Arc<dyn FileOps>>);
+
+    /// True if the caller has a controlling terminal.
+    fn has_controlling(&self) -> bool;
+}
+
+/// Ids of a process.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs)] // self-explanatory
+pub struct CallerIds {
+    pub pid: i32,
+    pub pgid: i32,
+    pub sid: i32,
 }
