@@ -2,8 +2,12 @@
 //! nothing of the Sentry's) and contexts (a guest thread in one); everything that guest code does
 //! beside computing comes back as an [`Event`].
 
+mod fp;
+mod sys;
+mod systrap;
+
 use std::ops::Range;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 use sentry_abi::Regs;
@@ -95,6 +99,36 @@ pub enum Event {
     },
     /// [`Interrupt::interrupt`] was called.
     Interrupted,
+}
+
+impl PlatformError {
+    /// A host call that failed with this error.
+    pub(crate) fn host(what: &'static str, source: impl Into<std::io::Error>) -> Self {
+        Self::Host {
+            what,
+            source: source.into(),
+        }
+    }
+}
+
+/// Which platform to run on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PlatformKind {
+    /// Traps by seccomp, hand-over through shared memory. Needs a kernel from 5.11 on and the
+    /// FSGSBASE instructions.
+    #[default]
+    Systrap,
+}
+
+/// Starts a platform. `memory` is the sandbox's memory file, which [`MapSource::Memory`] means.
+/// To be called before the Sentry confines itself.
+///
+/// # Errors
+/// `Host` if the machine or the present confinement does not allow it.
+pub fn new(kind: PlatformKind, memory: OwnedFd) -> Result<Arc<dyn Platform>, PlatformError> {
+    match kind {
+        PlatformKind::Systrap => Ok(Arc::new(systrap::Systrap::start(memory)?)),
+    }
 }
 
 /// A kind of memory access.

@@ -1,0 +1,129 @@
+//! The host calls of the platforms that no safe wrapper offers.
+#![allow(unsafe_code)] // memory shared with hostile processes, futexes, raw clone
+
+pub(crate) mod shared;
+pub(crate) mod start;
+
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::sync::atomic::AtomicU32;
+use std::time::Duration;
+
+/// Sleeps while `*word == value`, until woken or for `timeout` at most. Spurious returns happen.
+pub(crate) fn futex_wait(word: &AtomicU32, value: u32, timeout: Duration) {
+    let time = libc::timespec {
+        tv_sec: timeout.as_secs() as libc::time_t,
+        tv_nsec: timeout.subsec_nanos().into(),
+    };
+    // SAFETY: the word and the time live across the call. Not private: processes share the word.
+    unsafe {
+        libc::syscall(
+            libc::SYS_futex,
+            word.as_ptr(),
+            libc::FUTEX_WAIT,
+            value,
+            &raw const time,
+        );
+    }
+}
+
+/// Wakes one sleeper.
+pub(crate) fn futex_wake(word: &AtomicU32) {
+    // SAFETY: the call only looks the address up.
+    unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), libc::FUTEX_WAKE, 1) };
+}
+
+/// The time-stamp counter.
+pub(crate) fn tsc() -> u64 {
+    let (low, high): (u32, u32);
+    // SAFETY: reads a counter into two registers.
+    unsafe {
+        core::arch::asm!("rdtsc", out("eax") low, out("edx") high, options(nomem, nostack));
+    }
+    u64::from(high) << 32 | u64::from(low)
+}
+
+/// Nanoseconds that this many cycles of the time-stamp counter take.
+pub(crate) fn cycles_to_ns(cycles: u64) -> u64 {
+    use std::sync::OnceLock;
+    use std::time::Instant;
+    static PER_MS: OnceLock<u64> = OnceLock::new();
+    let per_ms = PER_MS.get_or_init(|| {
+        let (start, from) = (Instant::now(), tsc());
+        while start.elapsed() < Duration::from_millis(1) {
+            std::hint::spin_loop();
+        }
+        let (ns, cycles) = (start.elapsed().as_nanos() as u64, tsc().wrapping_sub(from));
+        (cycles * 1_000_000 / ns).max(1)
+    });
+    (u128::from(cycles) * 1_000_000 / u128::from(*per_ms)) as u64
+}
+
+/// CPUID leaf 0xd: the enabled state components (XCR0), and the size of an XSAVE area of them.
+pub(crate) fn xsave_layout() -> (u64, usize) {
+    let (low, high): (u32, u32);
+    #[allow(unused_unsafe)] // safe in newer toolchains
+    // SAFETY: the x86-64 processors that this runs on have CPUID.
+    let leaf = unsafe { core::arch::x86_64::__cpuid_count(0xd, 0) };
+    // SAFETY: `new` of the platform has seen XSAVE among the processor's features.
+    unsafe {
+        core::arch::asm!("xgetbv", in("ecx") 0, out("eax") low, out("edx") high,
+                         options(nomem, nostack));
+    }
+    (u64::from(high) << 32 | u64::from(low), leaf.ebx as usize)
+}
+
+/// Whether the processor and the kernel let user code use XSAVE, and read and write FS and GS bases.
+pub(crate) fn has_needed_features() -> bool {
+    const HWCAP2_FSGSBASE: u64 = 2;
+    // SAFETY: reads the auxiliary vector.
+    let fsgsbase = unsafe { libc::getauxval(libc::AT_HWCAP2) } & HWCAP2_FSGSBASE != 0;
+    fsgsbase && std::arch::is_x86_feature_detected!("xsave")
+}
+
+/// Bytes that a signal frame takes on this machine at most.
+pub(crate) fn signal_frame_size() -> usize {
+    const AT_MINSIGSTKSZ: libc::c_ulong = 51;
+    // SAFETY: reads the auxiliary vector.
+    unsafe { libc::getauxval(AT_MINSIGSTKSZ) as usize }
+}
+
+/// Sends a signal to one thread of a process that has not been reaped.
+pub(crate) fn tgkill(pid: i32, tid: i32, signal: i32) {
+    // SAFETY: no memory is involved.
+    unsafe { libc::syscall(libc::SYS_tgkill, pid, tid, signal) };
+}
+
+/// A memfd with this content that can be executed, and not changed any more.
+pub(crate) fn executable(content: &[u8]) -> std::io::Result<std::os::fd::OwnedFd> {
+    use std::io::Write as _;
+    use std::os::fd::FromRawFd as _;
+    const MFD_EXEC: u32 = 0x10;
+    let flags = libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING;
+    let create = |flags: u32| {
+        // SAFETY: the name is a C string.
+        unsafe { libc::memfd_create(c"stub".as_ptr(), flags) }
+    };
+    // Kernels before 6.3 don't know the flag, some later ones want it.
+    let fd = match create(flags | MFD_EXEC) {
+        -1 => create(flags),
+        fd => fd,
+    };
+    if fd < 0 {
+        return Err(std::io::Error::last_os_error());
+    }
+    // SAFETY: the descriptor is new and nobody else's.
+    let mut file = unsafe { std::fs::File::from_raw_fd(fd) };
+    file.write_all(content)?;
+    let seals = libc::F_SEAL_WRITE | libc::F_SEAL_SHRINK | libc::F_SEAL_GROW | libc::F_SEAL_SEAL;
+    seal(&file, seals)?;
+    Ok(file.into())
+}
+
+fn seal(file: &std::fs::File, seals: i32) -> std::io::Result<()> {
+    let fd: BorrowedFd<'_> = std::os::fd::AsFd::as_fd(file);
+    // SAFETY: no memory is involved.
+    match unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_ADD_SEALS, seals) } {
+        0 => Ok(()),
+        _ => Err(std::io::Error::last_os_error()),
+    }
+}

@@ -1,0 +1,288 @@
+//! A guest thread.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use sentry_abi::Regs;
+
+use super::frame;
+use super::layout::{CLONE_THREAD_FLAGS, INTERRUPT_SIGNAL, SLOT, slot};
+use super::process::{Stub, address, offset};
+use crate::platform::{Context, Event, Interrupt, PlatformError, fp, sys};
+
+/// A guest thread of a stub, and its slot.
+pub(super) struct Thread {
+    shared: Arc<ThreadShared>,
+    /// Where the thread's `ucontext` is, as an offset in the slot.
+    uc: usize,
+    cpu_cycles: AtomicU64,
+}
+
+/// What interrupters hold too.
+struct ThreadShared {
+    stub: Arc<Stub>,
+    slot: u64,
+    /// An interrupt that `run` has not reported yet.
+    pending: AtomicBool,
+    /// Guest code has control: interrupting takes a signal.
+    in_guest: AtomicBool,
+}
+
+/// Where the first frame is made, and the extended state that it names. The kernel reads both when
+/// the thread first runs; frames that it writes later may overwrite them.
+const FIRST_FRAME: usize = slot::STACK;
+const FIRST_FP: usize = slot::STACK + 0x400;
+const _: () = assert!(FIRST_FRAME + frame::LEN <= FIRST_FP && FIRST_FP.is_multiple_of(64));
+
+/// How long a sleeping Sentry thread waits before it looks whether the stub is alive.
+const CHECK: Duration = Duration::from_millis(50);
+/// A thread that has not answered a signal for this long has tampered with its slot or mask.
+const DEAF: Duration = Duration::from_secs(10);
+
+impl Thread {
+    pub(super) fn start(stub: Arc<Stub>, fp: Option<&[u8]>) -> Result<Self, PlatformError> {
+        let slot = stub.take_slot()?;
+        let mut thread = Self {
+            shared: Arc::new(ThreadShared {
+                stub,
+                slot,
+                pending: AtomicBool::new(false),
+                in_guest: AtomicBool::new(false),
+            }),
+            uc: FIRST_FRAME,
+            cpu_cycles: AtomicU64::new(0),
+        };
+        let stub = Arc::clone(&thread.shared.stub);
+        frame::init(&stub.shared, thread.at(FIRST_FRAME));
+        thread.write_fp(fp)?;
+        let word = |at: usize| stub.shared.u32(thread.at(at));
+        word(slot::SENTRY_SLEEPS).store(0, Relaxed);
+        word(slot::STUB_SLEEPS).store(0, Relaxed);
+        word(slot::SPIN).store(0, Relaxed);
+        word(slot::STATE).store(slot::EVENT, SeqCst);
+        let base = address(slot);
+        let clone = [
+            libc::SYS_clone as u64,
+            CLONE_THREAD_FLAGS,
+            base + FIRST_FRAME as u64,
+            base + slot::TID as u64,
+            base + slot::STATE as u64,
+            0,
+            0,
+        ];
+        match stub.orders.lock().execute(&stub, &[clone])? {
+            Ok(()) => Ok(thread),
+            Err(_) => {
+                word(slot::STATE).store(slot::DEAD, Relaxed);
+                Err(PlatformError::Exhausted("threads"))
+            }
+        }
+    }
+
+    /// Offset in the shared mapping of an offset in the slot.
+    fn at(&self, at: usize) -> usize {
+        offset(self.shared.slot) + at
+    }
+
+    /// Gives control to guest code and waits until it comes back. `None`: the reserved signal.
+    fn round_trip(&mut self, regs: &mut Regs) -> Result<Option<Event>, PlatformError> {
+        self.resume(regs);
+        let waited = self.wait();
+        self.shared.in_guest.store(false, SeqCst);
+        waited?;
+        self.take_frame(regs)
+    }
+
+    fn resume(&self, regs: &Regs) {
+        let stub = &self.shared.stub;
+        let shared = &stub.shared;
+        frame::write(shared, self.at(self.uc), address(self.shared.slot), regs);
+        let base = address(self.shared.slot);
+        shared
+            .u64(self.at(slot::UCONTEXT))
+            .store(base + self.uc as u64, Relaxed);
+        shared
+            .u64(self.at(slot::FS_BASE))
+            .store(regs.fs_base, Relaxed);
+        shared
+            .u64(self.at(slot::GS_BASE))
+            .store(regs.gs_base, Relaxed);
+        let cycles = stub.common.load.poll_cycles();
+        shared.u32(self.at(slot::SPIN)).store(cycles, Relaxed);
+        let state = shared.u32(self.at(slot::STATE));
+        // A thread that has died stays dead.
+        let given = state.compare_exchange(slot::EVENT, slot::RUN, SeqCst, SeqCst);
+        if given.is_ok() && shared.u32(self.at(slot::STUB_SLEEPS)).load(SeqCst) != 0 {
+            sys::futex_wake(state);
+        }
+    }
+
+    /// Waits until the thread has handed over.
+    fn wait(&self) -> Result<(), PlatformError> {
+        let stub = &self.shared.stub;
+        let state = stub.shared.u32(self.at(slot::STATE));
+        let sleeps = stub.shared.u32(self.at(slot::SENTRY_SLEEPS));
+        let start = sys::tsc();
+        let budget = u64::from(stub.common.load.poll_cycles());
+        while state.load(SeqCst) == slot::RUN && sys::tsc().wrapping_sub(start) < budget {
+            std::hint::spin_loop();
+        }
+        let mut asked: Option<Instant> = None;
+        while state.load(SeqCst) == slot::RUN {
+            sleeps.store(1, SeqCst);
+            if state.load(SeqCst) == slot::RUN {
+                sys::futex_wait(state, slot::RUN, CHECK);
+            }
+            sleeps.store(0, SeqCst);
+            if state.load(SeqCst) == slot::RUN {
+                self.check_alive(&mut asked)?;
+            }
+        }
+        self.cpu_cycles
+            .fetch_add(sys::tsc().wrapping_sub(start), Relaxed);
+        match state.load(SeqCst) {
+            slot::EVENT => Ok(()),
+            slot::DEAD => Err(stub.condemn("its thread has ended")),
+            _ => Err(stub.condemn("it wrote nonsense into its context")),
+        }
+    }
+
+    fn check_alive(&self, asked: &mut Option<Instant>) -> Result<(), PlatformError> {
+        let stub = &self.shared.stub;
+        if stub.has_ended() {
+            return Err(PlatformError::Dead("its process has ended"));
+        }
+        if !self.shared.pending.load(SeqCst) {
+            *asked = None;
+        } else if asked.get_or_insert_with(Instant::now).elapsed() > DEAF {
+            return Err(stub.condemn("it does not answer"));
+        }
+        Ok(())
+    }
+
+    fn take_frame(&mut self, regs: &mut Regs) -> Result<Option<Event>, PlatformError> {
+        let stub = Arc::clone(&self.shared.stub);
+        let shared = &stub.shared;
+        let uc = shared.u64(self.at(slot::UCONTEXT)).load(Relaxed);
+        let uc = uc.wrapping_sub(address(self.shared.slot)) as usize;
+        let fits = uc.is_multiple_of(8)
+            && uc >= slot::STACK
+            && uc
+                .checked_add(frame::LEN)
+                .is_some_and(|end| end <= SLOT as usize);
+        if !fits {
+            return Err(stub.condemn("its context names a frame that is not in it"));
+        }
+        self.uc = uc;
+        regs.fs_base = shared.u64(self.at(slot::FS_BASE)).load(Relaxed);
+        regs.gs_base = shared.u64(self.at(slot::GS_BASE)).load(Relaxed);
+        frame::read(shared, self.at(uc), regs)
+            .map_err(|_| stub.condemn("its context holds no event"))
+    }
+
+    /// Offset in the slot of the extended state, and its length; `None` for the reset state.
+    fn fp_area(&self) -> Option<(usize, usize)> {
+        let shared = &self.shared.stub.shared;
+        let addr = frame::fp_address(shared, self.at(self.uc));
+        let start = addr.wrapping_sub(address(self.shared.slot)) as usize;
+        let room = (SLOT as usize).checked_sub(start)?;
+        if !start.is_multiple_of(64) || start < slot::STACK || room < 512 {
+            return None;
+        }
+        let mut legacy = [0; 512];
+        shared.read(self.at(start), &mut legacy);
+        let len = fp::area_len(&legacy)?;
+        (len <= room && len <= self.shared.stub.common.fp.size + 4).then_some((start, len))
+    }
+
+    fn write_fp(&mut self, fp: Option<&[u8]>) -> Result<(), PlatformError> {
+        let stub = &self.shared.stub;
+        let Some(area) = fp else {
+            frame::set_fp_address(&stub.shared, self.at(self.uc), 0);
+            return Ok(());
+        };
+        if !stub.common.fp.accepts(area) {
+            return Err(PlatformError::host("extended state", Errno::EINVAL));
+        }
+        // In place where there is one; else low in the signal stack, where no frame is now.
+        let (start, _) = self.fp_area().unwrap_or((FIRST_FP, 0));
+        if start + area.len() > SLOT as usize || start < self.uc && start + area.len() > self.uc {
+            return Err(PlatformError::host("extended state", Errno::EINVAL));
+        }
+        stub.shared.write(self.at(start), area);
+        let addr = address(self.shared.slot) + start as u64;
+        frame::set_fp_address(&stub.shared, self.at(self.uc), addr);
+        Ok(())
+    }
+}
+
+impl Context for Thread {
+    fn run(&mut self, regs: &mut Regs) -> Result<Event, PlatformError> {
+        loop {
+            self.shared.in_guest.store(true, SeqCst);
+            if self.shared.pending.swap(false, SeqCst) {
+                self.shared.in_guest.store(false, SeqCst);
+                return Ok(Event::Interrupted);
+            }
+            let stub = Arc::clone(&self.shared.stub);
+            let running = stub.common.load.enter();
+            let event = self.round_trip(regs)?;
+            drop(running);
+            match event {
+                Some(event) => return Ok(event),
+                None if self.shared.pending.swap(false, SeqCst) => return Ok(Event::Interrupted),
+                // A signal for an interrupt that was reported already.
+                None => {}
+            }
+        }
+    }
+
+    fn fp_state(&mut self) -> Vec<u8> {
+        let Some((start, len)) = self.fp_area() else {
+            return self.shared.stub.common.fp.reset_area();
+        };
+        let mut area = vec![0; len];
+        self.shared.stub.shared.read(self.at(start), &mut area);
+        area
+    }
+
+    fn set_fp_state(&mut self, fp: Option<&[u8]>) -> Result<(), PlatformError> {
+        self.write_fp(fp)
+    }
+
+    fn interrupt_handle(&self) -> Arc<dyn Interrupt> {
+        Arc::clone(&self.shared) as Arc<dyn Interrupt>
+    }
+
+    fn cpu_time_ns(&self) -> u64 {
+        sys::cycles_to_ns(self.cpu_cycles.load(Relaxed))
+    }
+}
+
+impl Interrupt for ThreadShared {
+    fn interrupt(&self) {
+        self.pending.store(true, SeqCst);
+        if self.in_guest.load(SeqCst) {
+            // The guest's word: at worst another thread of the same process gets the signal.
+            let at = offset(self.slot) + slot::TID;
+            let tid = self.stub.shared.u32(at).load(Relaxed).cast_signed();
+            if tid > 0 {
+                sys::tgkill(self.stub.pid.as_raw(), tid, INTERRUPT_SIGNAL);
+            }
+        }
+    }
+}
+
+impl Drop for Thread {
+    fn drop(&mut self) {
+        let stub = &self.shared.stub;
+        let state = stub.shared.u32(self.at(slot::STATE));
+        let told = state.compare_exchange(slot::EVENT, slot::EXIT, SeqCst, SeqCst);
+        if told.is_ok() && stub.shared.u32(self.at(slot::STUB_SLEEPS)).load(SeqCst) != 0 {
+            sys::futex_wake(state);
+        }
+        stub.put_slot(self.shared.slot);
+    }
+}

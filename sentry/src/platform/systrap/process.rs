@@ -1,0 +1,93 @@
+//! One stub process.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::sys::socket::SockType;
+use nix::unistd::{Pid, ftruncate};
+use parking_lot::Mutex;
+
+use super::layout::{ORDER_LEN, SLOT, SLOTS, SLOTS_LEN, slot};
+use super::orders::Orders;
+use super::slots::{Slots, file_len};
+use super::{Common, zygote};
+use crate::platform::PlatformError;
+use crate::platform::sys::shared::Shared;
+
+/// A stub. Dropping it kills it; contexts hold it too.
+pub(super) struct Stub {
+    pub(super) common: Arc<Common>,
+    pub(super) pid: Pid,
+    /// Order page, then slots, as in the stub.
+    pub(super) shared: Shared,
+    file: OwnedFd,
+    slots: Mutex<Slots>,
+    pub(super) orders: Mutex<Orders>,
+    dead: AtomicBool,
+}
+
+impl Stub {
+    pub(super) fn start(common: Arc<Common>) -> Result<Arc<Self>, PlatformError> {
+        let file = memfd_create("context", MFdFlags::MFD_CLOEXEC)
+            .map_err(|_| PlatformError::Exhausted("descriptors"))?;
+        ftruncate(&file, file_len(1).cast_signed())
+            .map_err(|e| PlatformError::host("a stub's memory", e))?;
+        let shared = Shared::map(file.as_fd(), (ORDER_LEN + SLOTS_LEN) as usize)
+            .map_err(|_| PlatformError::Exhausted("address space"))?;
+        let (wake, their_wake) = zygote::socket_pair(SockType::Stream)?;
+        let (files, their_files) = zygote::socket_pair(SockType::SeqPacket)?;
+        let orders = Orders::new(&shared, wake, files);
+        let pid = common.zygote.fork([&file, &their_wake, &their_files])?;
+        Ok(Arc::new(Self {
+            common,
+            pid,
+            shared,
+            file,
+            slots: Mutex::new(Slots::new()),
+            orders: Mutex::new(orders),
+            dead: AtomicBool::new(false),
+        }))
+    }
+
+    /// Whether the process has ended.
+    pub(super) fn has_ended(&self) -> bool {
+        self.dead.load(Relaxed) || zygote::has_ended(self.pid)
+    }
+
+    /// The process is not to be trusted any more: ends it.
+    pub(super) fn condemn(&self, why: &'static str) -> PlatformError {
+        self.dead.store(true, Relaxed);
+        let _ = nix::sys::signal::kill(self.pid, nix::sys::signal::Signal::SIGKILL);
+        PlatformError::Dead(why)
+    }
+
+    /// A free slot.
+    pub(super) fn take_slot(&self) -> Result<u64, PlatformError> {
+        let ended =
+            |slot: u64| self.shared.u32(offset(slot) + slot::STATE).load(Relaxed) == slot::DEAD;
+        self.slots.lock().take(&self.file, ended)
+    }
+
+    /// Gives a slot back, whose thread has been told to end.
+    pub(super) fn put_slot(&self, slot: u64) {
+        self.slots.lock().put(slot);
+    }
+}
+
+impl Drop for Stub {
+    fn drop(&mut self) {
+        self.common.zygote.kill(self.pid);
+    }
+}
+
+/// Where a slot starts in the shared mapping.
+pub(super) fn offset(slot: u64) -> usize {
+    (ORDER_LEN + slot * SLOT) as usize
+}
+
+/// Where a slot starts in the stub.
+pub(super) fn address(slot: u64) -> u64 {
+    SLOTS + slot * SLOT
+}

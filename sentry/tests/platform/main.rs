@@ -1,0 +1,5 @@
+//! The platforms, with hand-assembled guest code.
+#![allow(unsafe_code)] // guest code is assembled into this program's read-only data
+
+mod basic;
+mod guest;
