@@ -95,6 +95,14 @@ impl WaitQueue {
         wakers.iter().for_each(|waker| waker.wake(ready));
     }
 
+    /// Everything that somebody waits for.
+    pub fn interest(&self) -> Ready {
+        let entries = self.entries.lock();
+        entries
+            .iter()
+            .fold(Ready::empty(), |all, entry| all | entry.mask)
+    }
+
     /// True if nobody waits (a cheap test before work that only serves waiters).
     pub fn is_empty(&self) -> bool {
         self.entries.lock().is_empty()

@@ -1,1 +1,6 @@
 //! File systems.
+
+pub mod host;
+pub mod overlay;
+
+pub mod tmpfs;
