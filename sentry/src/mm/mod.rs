@@ -41,3 +41,9 @@ pub enum MapBacking<'a> {
         len: u64,
     },
 }
+
+/// One guest address space.
+pub struct MemoryManager(());
+
+/// The sandbox's memory file.
+pub struct MemoryFile(());

@@ -5,6 +5,8 @@
 //! deadline passes or a signal arrives. What must survive between the attempts (a deadline computed
 //! once, bytes already written) is in `Task::call_state`, as data.
 
+pub mod table;
+
 use std::sync::Arc;
 
 use sentry_abi::{Errno, Regs};
@@ -12,6 +14,8 @@ use smallvec::SmallVec;
 
 use crate::vfs::file::FileOps;
 use crate::wait::{Ready, WaitQueue};
+
+pub use table::{Handler, Row};
 
 /// Arguments, in order, as the registers hold them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,6 +89,55 @@ pub struct Block {
     pub deadline_ns: Option<u64>,
     /// What a signal does to the call.
     pub interrupted: OnSignal,
+}
+
+impl Block {
+    /// Waits until `mask` may be true of `file`; interrupted calls restart if the handler says so.
+    pub fn on_file(file: &Arc<dyn FileOps>, mask: Ready) -> Self {
+        Self::on(QueueRef::File(Arc::clone(file)), mask)
+    }
+
+    /// Waits on a queue of its own.
+    pub fn on_queue(queue: &Arc<WaitQueue>, mask: Ready) -> Self {
+        Self::on(QueueRef::Own(Arc::clone(queue)), mask)
+    }
+
+    fn on(queue: QueueRef, mask: Ready) -> Self {
+        Self {
+            on: smallvec::smallvec![WaitOn { queue, mask }],
+            deadline_ns: None,
+            interrupted: OnSignal::RestartIfAsked,
+        }
+    }
+
+    /// Waits for a signal or the deadline only.
+    pub fn idle() -> Self {
+        Self {
+            on: SmallVec::new(),
+            deadline_ns: None,
+            interrupted: OnSignal::Interrupt,
+        }
+    }
+
+    /// Until `deadline_ns` (monotonic guest clock) at the latest.
+    #[must_use]
+    pub fn until(mut self, deadline_ns: Option<u64>) -> Self {
+        self.deadline_ns = deadline_ns;
+        self
+    }
+
+    /// With this effect of signals.
+    #[must_use]
+    pub fn on_signal(mut self, interrupted: OnSignal) -> Self {
+        self.interrupted = interrupted;
+        self
+    }
+}
+
+impl From<Block> for Outcome {
+    fn from(block: Block) -> Self {
+        Self::Block(block)
+    }
 }
 
 /// One queue to wait on.

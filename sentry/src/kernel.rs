@@ -1,1 +1,0 @@
-//! One sandbox: boot, tasks, exit; what `runsc` calls.

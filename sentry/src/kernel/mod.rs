@@ -1,0 +1,78 @@
+//! One sandbox: boot, tasks, exit; what `runsc` calls.
+
+pub mod config;
+mod control;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use parking_lot::{Condvar, Mutex, RwLock};
+
+pub use config::{
+    BootConfig, BootError, ExitStatus, MountConfig, MountKind, ProcessConfig, RootConfig,
+};
+pub use control::ProcessInfo;
+
+use crate::mm::MemoryFile;
+use crate::platform::Platform;
+use crate::syscalls::table::NUMBERS;
+use crate::task::tree::Tree;
+use crate::vfs::MountNamespace;
+
+/// One sandbox.
+pub struct Kernel {
+    platform: Arc<dyn Platform>,
+    memory: Arc<MemoryFile>,
+    mounts: Arc<MountNamespace>,
+    /// Tasks and processes.
+    pub(crate) tree: Mutex<Tree>,
+    /// Host and domain name.
+    pub(crate) names: RwLock<Names>,
+    /// When it was booted (monotonic guest clock, nanoseconds).
+    pub boot_ns: u64,
+    unimplemented: Vec<AtomicU32>,
+    ended: Mutex<BTreeMap<i32, ExitStatus>>,
+    ended_changed: Condvar,
+}
+
+/// What uname(2) says.
+#[derive(Clone, Debug)]
+pub struct Names {
+    /// sethostname(2).
+    pub host: Vec<u8>,
+    /// setdomainname(2).
+    pub domain: Vec<u8>,
+}
+
+impl Kernel {
+    /// What runs guest code.
+    pub fn platform(&self) -> &Arc<dyn Platform> {
+        &self.platform
+    }
+
+    /// The file behind guest memory.
+    pub fn memory(&self) -> &Arc<MemoryFile> {
+        &self.memory
+    }
+
+    /// The mount namespace that the first process starts in.
+    pub fn mounts(&self) -> &Arc<MountNamespace> {
+        &self.mounts
+    }
+
+    /// A call that is not served was made.
+    pub fn count_unimplemented(&self, number: u64) {
+        let at = (number as usize).min(NUMBERS - 1);
+        self.unimplemented[at].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Which calls that are not served were made, and how often.
+    pub fn unimplemented(&self) -> Vec<(u64, u32)> {
+        let counts = self.unimplemented.iter().enumerate();
+        counts
+            .map(|(number, count)| (number as u64, count.load(Ordering::Relaxed)))
+            .filter(|(_, count)| *count > 0)
+            .collect()
+    }
+}

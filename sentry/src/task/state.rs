@@ -1,0 +1,36 @@
+//! What of a system call survives between its attempts, as data.
+
+/// State of the call that is being served. Reset when a new call begins.
+#[derive(Default)]
+pub struct CallState {
+    /// When the call times out (monotonic guest clock, nanoseconds), once computed.
+    pub deadline_ns: Option<u64>,
+    /// Set for the last attempt, after the deadline has passed.
+    pub timed_out: bool,
+    /// How far the call has come (bytes written so far, say).
+    pub progress: u64,
+    /// Whatever else a family of calls has to keep; dropped when the call ends, also when it is
+    /// interrupted.
+    pub extra: Option<Box<dyn Interrupted>>,
+}
+
+/// State of a call that has to be wound up when the call is given up.
+pub trait Interrupted: Send {
+    /// The call is interrupted. What it returns is its result after all, if it had already happened.
+    fn wind_up(&mut self) -> Option<u64>;
+
+    /// The concrete type.
+    fn as_any(&mut self) -> &mut dyn std::any::Any;
+}
+
+impl CallState {
+    /// Forgets the last call.
+    pub fn reset(&mut self) {
+        self.deadline_ns = None;
+        self.timed_out = false;
+        self.progress = 0;
+        if self.extra.is_some() {
+            self.extra = None;
+        }
+    }
+}
