@@ -1,0 +1,168 @@
+//! poll and a level-triggered epoll, over the target's readiness.
+
+use std::collections::BTreeMap;
+
+use super::{Args, Attempt, File, Progress, Returned, Row, Runner, arg, values};
+use crate::ast::{Expr, Micros};
+use nix::errno::Errno;
+
+/// What an epoll instance watches on one descriptor.
+pub(super) type Interest = i32;
+
+/// Bits that are reported whether asked for or not.
+const ALWAYS: i16 = libc::POLLERR | libc::POLLHUP;
+
+impl Runner<'_> {
+    fn ready(&mut self, fd: i64, events: i16) -> i16 {
+        match self.socket(fd) {
+            Ok(socket) => self.target.poll(socket.handle) & (events | ALWAYS),
+            Err(_) => libc::POLLNVAL,
+        }
+    }
+
+    /// True once a call with this timeout in milliseconds has waited long enough.
+    fn timed_out(&self, timeout: i64, progress: &mut Progress) -> bool {
+        let now = self.target.now();
+        match timeout {
+            ..0 => false,
+            0 => true,
+            _ => {
+                let end: Micros = now.saturating_add(timeout.saturating_mul(1_000));
+                now >= *progress.deadline.get_or_insert(end)
+            }
+        }
+    }
+
+    pub(super) fn sys_poll(&mut self, args: &[Expr], progress: &mut Progress) -> Args<Attempt> {
+        let Expr::Array(items) = arg(args, 0)? else {
+            return Err("an array of {fd=..., events=...} is needed here".to_owned());
+        };
+        let mut rows = Vec::new();
+        let mut count = 0;
+        for item in items {
+            let Expr::Struct(fields) = item else {
+                return Err("a pollfd is {fd=..., events=..., revents=...}".to_owned());
+            };
+            let get = |name: &str| values::field(fields, name).map(values::int32).transpose();
+            let fd = get("fd")?.ok_or("a pollfd needs fd")?;
+            let events = get("events")?.unwrap_or(0) as i16;
+            let seen = self.ready(i64::from(fd), events);
+            count += i64::from(seen != 0);
+            if let Some(wanted) = get("revents")? {
+                rows.push(Row::new(
+                    "revents",
+                    bits_text(wanted as i16),
+                    bits_text(seen),
+                ));
+            }
+        }
+        let timeout = values::int(arg(args, 2)?)?;
+        if count == 0 && !self.timed_out(timeout, progress) {
+            return Ok(Attempt::Wait);
+        }
+        Ok(Attempt::Done(Returned {
+            value: Ok(count),
+            rows,
+        }))
+    }
+
+    pub(super) fn sys_epoll_create(&mut self, result: &Expr) -> Args<Attempt> {
+        let fd = self.install(result, File::Epoll(BTreeMap::new()))?;
+        Ok(Ok(fd).into())
+    }
+
+    pub(super) fn sys_epoll_ctl(&mut self, args: &[Expr]) -> Args<Attempt> {
+        let epoll = values::int(arg(args, 0)?)?;
+        let operation = values::int32(arg(args, 1)?)?;
+        let fd = values::int(arg(args, 2)?)?;
+        let events = match args.get(3) {
+            Some(Expr::Struct(fields)) => values::field(fields, "events")
+                .map(values::int32)
+                .transpose()?
+                .unwrap_or(0),
+            _ => 0,
+        };
+        if events & (libc::EPOLLET | libc::EPOLLONESHOT) != 0 {
+            return Err("edge-triggered and one-shot epoll are not supported".to_owned());
+        }
+        if !self.files.table.contains_key(&fd) {
+            return Ok(Err(Errno::EBADF).into());
+        }
+        let Some(File::Epoll(interest)) = self.files.table.get_mut(&epoll) else {
+            return Ok(Err(Errno::EBADF).into());
+        };
+        let known = interest.contains_key(&fd);
+        let result = match operation {
+            libc::EPOLL_CTL_ADD if known => Err(Errno::EEXIST),
+            libc::EPOLL_CTL_MOD | libc::EPOLL_CTL_DEL if !known => Err(Errno::ENOENT),
+            libc::EPOLL_CTL_ADD | libc::EPOLL_CTL_MOD => {
+                interest.insert(fd, events);
+                Ok(0)
+            }
+            libc::EPOLL_CTL_DEL => {
+                interest.remove(&fd);
+                Ok(0)
+            }
+            _ => Err(Errno::EINVAL),
+        };
+        Ok(result.into())
+    }
+
+    pub(super) fn sys_epoll_wait(
+        &mut self,
+        args: &[Expr],
+        progress: &mut Progress,
+    ) -> Args<Attempt> {
+        let epoll = values::int(arg(args, 0)?)?;
+        let interest = match self.files.table.get(&epoll) {
+            Some(File::Epoll(interest)) => interest.clone(),
+            _ => return Ok(Err(Errno::EBADF).into()),
+        };
+        let max = values::length(arg(args, 2)?)?;
+        let mut ready = Vec::new();
+        for (fd, events) in interest {
+            let seen = self.ready(fd, events as i16);
+            if seen != 0 && ready.len() < max {
+                ready.push((fd, seen));
+            }
+        }
+        let timeout = values::int(arg(args, 3)?)?;
+        if ready.is_empty() && !self.timed_out(timeout, progress) {
+            return Ok(Attempt::Wait);
+        }
+        let mut rows = Vec::new();
+        if let (Expr::Struct(fields), Some((_, seen))) = (arg(args, 1)?, ready.first())
+            && let Some(wanted) = values::field(fields, "events")
+            && *wanted != Expr::Ellipsis
+        {
+            let wanted = values::int32(wanted)? as i16;
+            rows.push(Row::new("events", bits_text(wanted), bits_text(*seen)));
+        }
+        Ok(Attempt::Done(Returned {
+            value: Ok(ready.len() as i64),
+            rows,
+        }))
+    }
+}
+
+fn bits_text(bits: i16) -> String {
+    const NAMES: [(&str, i16); 6] = [
+        ("POLLIN", libc::POLLIN),
+        ("POLLPRI", libc::POLLPRI),
+        ("POLLOUT", libc::POLLOUT),
+        ("POLLERR", libc::POLLERR),
+        ("POLLHUP", libc::POLLHUP),
+        ("POLLRDHUP", libc::POLLRDHUP),
+    ];
+    let known: Vec<&str> = NAMES
+        .iter()
+        .filter(|(_, bit)| bits & bit != 0)
+        .map(|(name, _)| *name)
+        .collect();
+    let rest = NAMES.iter().fold(bits, |rest, (_, bit)| rest & !bit);
+    match (known.is_empty(), rest) {
+        (true, 0) => "0".to_owned(),
+        (_, 0) => known.join("|"),
+        _ => format!("{}|{rest:#x}", known.join("|")),
+    }
+}

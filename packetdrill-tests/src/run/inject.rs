@@ -1,0 +1,134 @@
+//! Lines with `<`: packets from the peer.
+
+use std::net::SocketAddrV4;
+
+use super::flow::FlowId;
+use super::wire::{Datagram, Segment, Transport};
+use super::{Outcome, Runner, pattern};
+use crate::ast::{Body, Flags, Icmp, Packet, Pos, Tcp, Tos};
+use crate::report::Failure;
+
+/// TTL of injected packets.
+const TTL: u8 = 255;
+
+impl Runner<'_> {
+    pub(super) fn inject(&mut self, pos: Pos, packet: &Packet) -> Outcome {
+        let (flow, transport) = match &packet.body {
+            Body::Tcp(tcp) => {
+                let isn = tcp.flags.has(Flags::SYN).then_some(tcp.seq);
+                let flow = self.flows.of_inbound(packet, isn);
+                let mut segment = script_segment(tcp);
+                self.flows
+                    .get_mut(flow)
+                    .to_wire(&mut segment, self.config.ts_ecr_scaled)
+                    .map_err(|message| Failure::error(pos, message))?;
+                (flow, Transport::Tcp(segment))
+            }
+            Body::Udp(len) => {
+                let flow = self.flows.of_inbound(packet, None);
+                let payload = pattern::bytes(0, usize::from(*len));
+                (flow, Transport::Udp(payload))
+            }
+            Body::Icmp(icmp) => {
+                let flow = self.flows.of_inbound(packet, None);
+                (flow, self.icmp(pos, flow, icmp)?)
+            }
+        };
+        let datagram = self.datagram(flow, packet, transport);
+        self.note(format!("< {datagram}"));
+        let bytes = datagram
+            .encode()
+            .map_err(|message| Failure::error(pos, message))?;
+        let result = self.target.inject(bytes);
+        result.map_err(|message| Failure::error(pos, message))?;
+        self.pump()
+    }
+
+    fn datagram(&self, flow: FlowId, packet: &Packet, transport: Transport) -> Datagram {
+        let addresses = &self.config.addresses;
+        let ports = match transport {
+            Transport::Icmp { .. } => (0, 0),
+            _ => {
+                let live = self.flows.get(flow).live;
+                (live.remote, live.local)
+            }
+        };
+        Datagram {
+            source: SocketAddrV4::new(*addresses.remote.ip(), ports.0),
+            destination: SocketAddrV4::new(*addresses.local.ip(), ports.1),
+            tos: match packet.ip.tos {
+                Some(Tos::Ecn(bits)) => bits,
+                Some(Tos::Byte(byte)) => byte,
+                Some(Tos::Ect01) => 2,
+                None => 0,
+            },
+            ttl: packet.ip.ttl.unwrap_or(TTL),
+            transport,
+        }
+    }
+
+    /// An ICMP message; an error quotes the IP header and eight bytes of a segment that we sent.
+    fn icmp(&self, pos: Pos, flow: FlowId, icmp: &Icmp) -> Outcome<Transport> {
+        let mut rest = [0; 4];
+        if let Some(mtu) = icmp.mtu {
+            rest[2..].copy_from_slice(&mtu.to_be_bytes());
+        }
+        if let Some(id) = icmp.id {
+            rest[..2].copy_from_slice(&id.to_be_bytes());
+        }
+        let is_error = matches!(icmp.kind, 3 | 4 | 5 | 11 | 12);
+        let payload = if is_error {
+            self.quote(pos, flow, icmp)?
+        } else {
+            Vec::new()
+        };
+        Ok(Transport::Icmp {
+            kind: icmp.kind,
+            code: icmp.code,
+            rest,
+            payload,
+        })
+    }
+
+    fn quote(&self, pos: Pos, flow: FlowId, icmp: &Icmp) -> Outcome<Vec<u8>> {
+        const IP_AND_EIGHT: usize = 28;
+        let (flow, addresses) = (self.flows.get(flow), &self.config.addresses);
+        let (seq, len) = icmp.echoed.unwrap_or((1, 0));
+        let quoted = Datagram {
+            source: SocketAddrV4::new(*addresses.local.ip(), flow.live.local),
+            destination: SocketAddrV4::new(*addresses.remote.ip(), flow.live.remote),
+            tos: 0,
+            ttl: 64,
+            transport: Transport::Tcp(Segment {
+                flags: Flags(Flags::ACK),
+                seq: flow.our_seq(seq),
+                payload: vec![0; usize::from(len)],
+                ..Segment::default()
+            }),
+        };
+        let mut bytes = quoted
+            .encode()
+            .map_err(|message| Failure::error(pos, message))?;
+        bytes.truncate(IP_AND_EIGHT);
+        Ok(bytes)
+    }
+}
+
+/// A line's segment, its numbers still the script's.
+fn script_segment(tcp: &Tcp) -> Segment {
+    // Data starts one after the number of a SYN; all other numbers count from the SYN's.
+    let offset = if tcp.flags.has(Flags::SYN) {
+        0
+    } else {
+        u64::from(tcp.seq.wrapping_sub(1))
+    };
+    Segment {
+        flags: tcp.flags,
+        seq: tcp.seq,
+        ack: tcp.ack.unwrap_or(0),
+        win: tcp.win.unwrap_or(0),
+        urg: tcp.urg.unwrap_or(0),
+        options: tcp.options.clone().unwrap_or_default(),
+        payload: pattern::bytes(offset, usize::from(tcp.len)),
+    }
+}

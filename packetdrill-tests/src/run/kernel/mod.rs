@@ -1,0 +1,247 @@
+//! The host's kernel as a target: the oracle. A TUN device in a network namespace of its own, real time.
+
+mod info;
+mod namespace;
+mod sys;
+
+use std::fs;
+use std::net::SocketAddrV4;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use super::target::{Addresses, Handle, Received, Sent, SettingError, SysResult, Target};
+use crate::ast::Micros;
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, ppoll};
+use nix::sys::socket::{self as so, MsgFlags, SockFlag, SockaddrIn};
+use nix::sys::time::TimeSpec;
+use tun_tap::Iface;
+
+/// Open calls are looked at again this often, for what happens without a packet.
+const SLICE: Micros = 2_000;
+
+/// The largest packet that a TUN device can hand over.
+const PACKET_MAX: usize = 65_535 + 64;
+
+/// The host's kernel, seen from a thread with its own network namespace.
+pub struct Kernel {
+    tun: Iface,
+    start: Instant,
+    sockets: Vec<Option<OwnedFd>>,
+}
+
+impl Kernel {
+    /// Moves the calling thread into a fresh network namespace and opens a TUN device there.
+    ///
+    /// # Errors
+    /// What is missing (root, /dev/net/tun, iproute2).
+    pub fn new(addresses: &Addresses) -> Result<Self, String> {
+        let tun = namespace::enter(addresses)?;
+        sys::enable_offload(namespace::fd(&tun))
+            .map_err(|errno| format!("the TUN device takes no super-packets: {errno}"))?;
+        Ok(Self {
+            tun,
+            start: Instant::now(),
+            sockets: Vec::new(),
+        })
+    }
+
+    fn fd(&self, handle: Handle) -> SysResult<BorrowedFd<'_>> {
+        let socket = self.sockets.get(handle).and_then(Option::as_ref);
+        socket.map(AsFd::as_fd).ok_or(Errno::EBADF)
+    }
+
+    fn insert(&mut self, fd: OwnedFd) -> Handle {
+        self.sockets.push(Some(fd));
+        self.sockets.len() - 1
+    }
+}
+
+impl Target for Kernel {
+    fn now(&self) -> Micros {
+        self.start.elapsed().as_micros() as Micros
+    }
+
+    fn is_virtual(&self) -> bool {
+        false
+    }
+
+    fn advance(&mut self, deadline: Micros) -> Result<(), String> {
+        let wait = (deadline - self.now()).clamp(0, SLICE) as u64;
+        let timeout = TimeSpec::from_duration(Duration::from_micros(wait));
+        let mut fds = [PollFd::new(namespace::fd(&self.tun), PollFlags::POLLIN)];
+        match ppoll(&mut fds, Some(timeout), None) {
+            Ok(_) | Err(Errno::EINTR) => Ok(()),
+            Err(errno) => Err(format!("waiting for the TUN device: {errno}")),
+        }
+    }
+
+    fn inject(&mut self, packet: Vec<u8>) -> Result<(), String> {
+        match self.tun.send(&packet) {
+            Ok(_) => Ok(()),
+            Err(error) => Err(format!("writing to the TUN device: {error}")),
+        }
+    }
+
+    fn take_sent(&mut self) -> Option<Sent> {
+        let mut buffer = vec![0; PACKET_MAX];
+        loop {
+            let len = self.tun.recv(&mut buffer).ok()?;
+            if buffer[0] >> 4 == 4 {
+                buffer.truncate(len);
+                // With offload the kernel leaves checksums to the device.
+                return Some(Sent {
+                    at: self.now(),
+                    bytes: buffer,
+                    checksummed: false,
+                });
+            }
+        }
+    }
+
+    fn set(&mut self, name: &str, value: &str) -> Result<(), SettingError> {
+        let path = format!("/proc/sys/{}", name.replace('.', "/"));
+        if name.contains('/') || !std::path::Path::new(&path).exists() {
+            return Err(SettingError::Unknown);
+        }
+        // Only what belongs to the namespace may change: the machine's own settings are not ours.
+        if !name.starts_with("net.ipv4.") && name != "net.core.somaxconn" {
+            return Err(SettingError::Invalid(
+                "it is not of the namespace".to_owned(),
+            ));
+        }
+        fs::write(path, value).map_err(|error| match error.raw_os_error() {
+            // A namespace may not choose any congestion control; sockets are given one.
+            Some(libc::ENOENT) => SettingError::Unknown,
+            _ => SettingError::Invalid(error.to_string()),
+        })
+    }
+
+    fn socket(&mut self, domain: i32, kind: i32, protocol: i32) -> SysResult<Handle> {
+        let fd = sys::socket(domain, kind, protocol)?;
+        // Scripts count on cubic (or reno); the host's default may be another.
+        for name in ["cubic", "reno"] {
+            let set = sys::set_option(
+                fd.as_fd(),
+                libc::IPPROTO_TCP,
+                libc::TCP_CONGESTION,
+                name.as_bytes(),
+            );
+            if set.is_ok() {
+                break;
+            }
+        }
+        Ok(self.insert(fd))
+    }
+
+    fn bind(&mut self, handle: Handle, address: SocketAddrV4) -> SysResult<()> {
+        so::bind(self.fd(handle)?.as_raw_fd(), &SockaddrIn::from(address))
+    }
+
+    fn listen(&mut self, handle: Handle, backlog: i32) -> SysResult<()> {
+        sys::listen(self.fd(handle)?, backlog)
+    }
+
+    fn accept(&mut self, handle: Handle) -> SysResult<(Handle, SocketAddrV4)> {
+        let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
+        let raw = so::accept4(self.fd(handle)?.as_raw_fd(), flags)?;
+        let fd = sys::own(raw);
+        let peer = so::getpeername::<SockaddrIn>(raw);
+        let peer = peer.map_or(SocketAddrV4::new(0.into(), 0), SocketAddrV4::from);
+        Ok((self.insert(fd), peer))
+    }
+
+    fn connect(&mut self, handle: Handle, address: SocketAddrV4) -> SysResult<()> {
+        so::connect(self.fd(handle)?.as_raw_fd(), &SockaddrIn::from(address))
+    }
+
+    fn send(
+        &mut self,
+        handle: Handle,
+        data: &[u8],
+        flags: i32,
+        to: Option<SocketAddrV4>,
+    ) -> SysResult<usize> {
+        let fd = self.fd(handle)?.as_raw_fd();
+        let flags = MsgFlags::from_bits_retain(flags | libc::MSG_NOSIGNAL);
+        match to {
+            Some(to) => so::sendto(fd, data, &SockaddrIn::from(to), flags),
+            None => so::send(fd, data, flags),
+        }
+    }
+
+    fn recv(&mut self, handle: Handle, len: usize, flags: i32) -> SysResult<Received> {
+        let fd = self.fd(handle)?.as_raw_fd();
+        let mut data = vec![0; len];
+        let count = so::recv(fd, &mut data, MsgFlags::from_bits_retain(flags))?;
+        data.truncate(count);
+        // MSG_TRUNC on a stream throws the bytes away unseen.
+        if flags & libc::MSG_TRUNC != 0 {
+            data.clear();
+        }
+        Ok(Received {
+            data,
+            len: count,
+            flags: 0,
+        })
+    }
+
+    fn shutdown(&mut self, handle: Handle, how: i32) -> SysResult<()> {
+        let how = match how {
+            libc::SHUT_RD => so::Shutdown::Read,
+            libc::SHUT_WR => so::Shutdown::Write,
+            libc::SHUT_RDWR => so::Shutdown::Both,
+            _ => return Err(Errno::EINVAL),
+        };
+        so::shutdown(self.fd(handle)?.as_raw_fd(), how)
+    }
+
+    fn close(&mut self, handle: Handle) -> SysResult<()> {
+        let socket = self.sockets.get_mut(handle).and_then(Option::take);
+        socket.map(drop).ok_or(Errno::EBADF)
+    }
+
+    fn set_option(&mut self, handle: Handle, level: i32, name: i32, value: &[u8]) -> SysResult<()> {
+        sys::set_option(self.fd(handle)?, level, name, value)
+    }
+
+    fn get_option(
+        &mut self,
+        handle: Handle,
+        level: i32,
+        name: i32,
+        len: usize,
+    ) -> SysResult<Vec<u8>> {
+        sys::get_option(self.fd(handle)?, level, name, len)
+    }
+
+    fn poll(&mut self, handle: Handle) -> i16 {
+        let Ok(fd) = self.fd(handle) else {
+            return libc::POLLNVAL;
+        };
+        let all = libc::POLLIN | libc::POLLPRI | libc::POLLOUT | libc::POLLRDHUP;
+        let mut fds = [PollFd::new(fd, PollFlags::from_bits_retain(all))];
+        match ppoll(&mut fds, Some(TimeSpec::new(0, 0)), None) {
+            Ok(_) => fds[0].revents().map_or(0, |events| events.bits()),
+            Err(_) => 0,
+        }
+    }
+
+    fn ioctl(&mut self, handle: Handle, request: u64) -> SysResult<i32> {
+        sys::ioctl_int(self.fd(handle)?, request)
+    }
+
+    fn tcp_info(&mut self, handle: Handle) -> SysResult<Vec<(&'static str, i64)>> {
+        let fd = self.fd(handle)?;
+        let bytes = sys::get_option(fd, libc::IPPROTO_TCP, libc::TCP_INFO, info::SIZE)?;
+        Ok(info::fields(&bytes))
+    }
+
+    fn local_address(&mut self, handle: Handle) -> SysResult<SocketAddrV4> {
+        so::getsockname::<SockaddrIn>(self.fd(handle)?.as_raw_fd()).map(SocketAddrV4::from)
+    }
+
+    fn peer_address(&mut self, handle: Handle) -> SysResult<SocketAddrV4> {
+        so::getpeername::<SockaddrIn>(self.fd(handle)?.as_raw_fd()).map(SocketAddrV4::from)
+    }
+}

@@ -1,0 +1,55 @@
+//! A network namespace of the calling thread's own, with one TUN device in it.
+
+use std::fs;
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::process::Command;
+
+use super::super::target::Addresses;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::sched::{CloneFlags, unshare};
+use tun_tap::{Iface, Mode};
+
+/// Enters a fresh network namespace and opens its device.
+///
+/// # Errors
+/// What failed, and what it needs.
+pub(super) fn enter(addresses: &Addresses) -> Result<Iface, String> {
+    unshare(CloneFlags::CLONE_NEWNET)
+        .map_err(|errno| format!("no network namespace of our own: {errno} (this needs root)"))?;
+    // No router solicitations among the script's packets.
+    let _ = fs::write("/proc/sys/net/ipv6/conf/all/disable_ipv6", "1");
+    let _ = fs::write("/proc/sys/net/ipv6/conf/default/disable_ipv6", "1");
+    let tun = Iface::without_packet_info("tun0", Mode::Tun)
+        .map_err(|error| format!("no TUN device: {error} (/dev/net/tun must exist)"))?;
+    fcntl(fd(&tun), FcntlArg::F_SETFL(OFlag::O_NONBLOCK))
+        .map_err(|errno| format!("the TUN device: {errno}"))?;
+    let local = addresses.local.ip();
+    let mtu = addresses.mtu;
+    for line in [
+        "link set lo up".to_owned(),
+        format!("addr add {local}/16 dev tun0"),
+        format!("link set tun0 up mtu {mtu}"),
+        "route add 192.0.2.0/24 dev tun0".to_owned(),
+    ] {
+        ip(&line)?;
+    }
+    Ok(tun)
+}
+
+/// Runs iproute2 in this thread's namespace.
+fn ip(line: &str) -> Result<(), String> {
+    let output = Command::new("ip")
+        .args(line.split(' '))
+        .output()
+        .map_err(|error| format!("ip {line}: {error} (iproute2 is needed)"))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let why = String::from_utf8_lossy(&output.stderr);
+    Err(format!("ip {line}: {}", why.trim()))
+}
+
+/// The device's descriptor.
+pub(super) fn fd(tun: &Iface) -> BorrowedFd<'_> {
+    super::sys::borrow(tun.as_raw_fd(), tun)
+}

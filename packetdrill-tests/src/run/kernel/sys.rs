@@ -1,0 +1,103 @@
+//! The system calls that no safe wrapper offers with raw arguments: scripts pass any number.
+#![allow(unsafe_code)] // raw sockopt, listen and ioctl: nix types their arguments too narrowly
+
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+
+use nix::errno::Errno;
+
+/// socket(2), non-blocking and closed on exec.
+pub(super) fn socket(domain: i32, kind: i32, protocol: i32) -> Result<OwnedFd, Errno> {
+    let kind = kind | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
+    // SAFETY: plain integers go in; the result is a descriptor that nobody else owns.
+    let fd = Errno::result(unsafe { libc::socket(domain, kind, protocol) })?;
+    // SAFETY: as above: just opened, owned here alone.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// listen(2) with any backlog.
+pub(super) fn listen(fd: BorrowedFd<'_>, backlog: i32) -> Result<(), Errno> {
+    // SAFETY: plain integers, and a descriptor that is open for the length of the call.
+    Errno::result(unsafe { libc::listen(fd.as_raw_fd(), backlog) }).map(drop)
+}
+
+/// setsockopt(2) with raw bytes.
+pub(super) fn set_option(
+    fd: BorrowedFd<'_>,
+    level: i32,
+    name: i32,
+    value: &[u8],
+) -> Result<(), Errno> {
+    // SAFETY: the pointer and length describe `value`, which outlives the call and is only read.
+    let result = unsafe {
+        libc::setsockopt(
+            fd.as_raw_fd(),
+            level,
+            name,
+            value.as_ptr().cast(),
+            value.len() as libc::socklen_t,
+        )
+    };
+    Errno::result(result).map(drop)
+}
+
+/// getsockopt(2) into a buffer of `len` bytes.
+pub(super) fn get_option(
+    fd: BorrowedFd<'_>,
+    level: i32,
+    name: i32,
+    len: usize,
+) -> Result<Vec<u8>, Errno> {
+    let mut value = vec![0_u8; len];
+    let mut size = len as libc::socklen_t;
+    // SAFETY: the pointer and `size` describe `value`, which the kernel fills at most up to `size`.
+    let result = unsafe {
+        libc::getsockopt(
+            fd.as_raw_fd(),
+            level,
+            name,
+            value.as_mut_ptr().cast(),
+            &raw mut size,
+        )
+    };
+    Errno::result(result)?;
+    value.truncate(size as usize);
+    Ok(value)
+}
+
+/// ioctl(2) that fills an integer.
+pub(super) fn ioctl_int(fd: BorrowedFd<'_>, request: u64) -> Result<i32, Errno> {
+    const SIOCINQ: u64 = 0x541b;
+    const SIOCOUTQ: u64 = 0x5411;
+    if request != SIOCINQ && request != SIOCOUTQ {
+        return Err(Errno::ENOTTY);
+    }
+    let mut value: libc::c_int = 0;
+    // SAFETY: both requests write one int through the pointer, which is valid for it.
+    let result = unsafe { libc::ioctl(fd.as_raw_fd(), request as _, &raw mut value) };
+    Errno::result(result).map(|_| value)
+}
+
+/// Lets a TUN device carry super-packets, as the script language expects of it.
+pub(super) fn enable_offload(fd: BorrowedFd<'_>) -> Result<(), Errno> {
+    // SAFETY: the request takes its flags by value.
+    let result = unsafe {
+        libc::ioctl(
+            fd.as_raw_fd(),
+            libc::TUNSETOFFLOAD as _,
+            libc::TUN_F_CSUM | libc::TUN_F_TSO4 | libc::TUN_F_TSO_ECN,
+        )
+    };
+    Errno::result(result).map(drop)
+}
+
+/// A descriptor that `owner` keeps open.
+pub(super) fn borrow<T>(fd: std::os::fd::RawFd, _owner: &T) -> BorrowedFd<'_> {
+    // SAFETY: the owner holds the descriptor open, and the borrow ends before the owner does.
+    unsafe { BorrowedFd::borrow_raw(fd) }
+}
+
+/// Takes ownership of a descriptor that a call has just returned.
+pub(super) fn own(fd: std::os::fd::RawFd) -> OwnedFd {
+    // SAFETY: the caller got it from accept4 and passes it here at once: nobody else owns it.
+    unsafe { OwnedFd::from_raw_fd(fd) }
+}

@@ -1,0 +1,177 @@
+//! What a script runs against: a stack in virtual time, or the host's kernel.
+//!
+//! Socket calls never block here; the runner does the blocking, so that one script thread can hold
+//! several calls open while packets go by.
+
+use std::net::SocketAddrV4;
+
+use crate::ast::Micros;
+use nix::errno::Errno;
+
+/// Names a socket of the target.
+pub type Handle = usize;
+
+/// What a system call gives.
+pub type SysResult<T> = Result<T, Errno>;
+
+/// A packet that the target sent.
+#[derive(Clone, Debug)]
+pub struct Sent {
+    /// When, since the start of the script.
+    pub at: Micros,
+    /// The packet from its IP header on.
+    pub bytes: Vec<u8>,
+    /// The transport checksum is complete and can be verified.
+    pub checksummed: bool,
+}
+
+/// What a receiving call gives.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Received {
+    /// The bytes, at most as many as asked for.
+    pub data: Vec<u8>,
+    /// What the call returns (more than `data` with MSG_TRUNC).
+    pub len: usize,
+    /// MSG_ flags that came with it.
+    pub flags: i32,
+}
+
+/// Why a setting could not be set.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SettingError {
+    /// The target has no setting of that name.
+    Unknown,
+    /// The value does not suit it.
+    Invalid(String),
+}
+
+/// Where the addresses of a script lie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Addresses {
+    /// Of the stack under test, with the port that `bind(fd, ..., ...)` takes.
+    pub local: SocketAddrV4,
+    /// Of the peer, with the port that `connect(fd, ..., ...)` goes to.
+    pub remote: SocketAddrV4,
+    /// MTU of the link between them.
+    pub mtu: u16,
+}
+
+/// A stack under test. Times are microseconds since the script began.
+pub trait Target {
+    /// The present time.
+    fn now(&self) -> Micros;
+
+    /// True if time is virtual: it moves only in [`Target::advance`].
+    fn is_virtual(&self) -> bool;
+
+    /// Lets time pass up to `deadline`, or less if the target had something to do before.
+    ///
+    /// # Errors
+    /// The target itself has failed.
+    fn advance(&mut self, deadline: Micros) -> Result<(), String>;
+
+    /// Hands it a packet that starts at the IP header.
+    ///
+    /// # Errors
+    /// The target itself has failed.
+    fn inject(&mut self, packet: Vec<u8>) -> Result<(), String>;
+
+    /// Takes the next packet that it has sent.
+    fn take_sent(&mut self) -> Option<Sent>;
+
+    /// Sets a sysctl by its dotted name.
+    ///
+    /// # Errors
+    /// [`SettingError`].
+    fn set(&mut self, name: &str, value: &str) -> Result<(), SettingError>;
+
+    /// socket(2).
+    ///
+    /// # Errors
+    /// As the call; so for those below.
+    fn socket(&mut self, domain: i32, kind: i32, protocol: i32) -> SysResult<Handle>;
+    /// bind(2).
+    ///
+    /// # Errors
+    /// As the call.
+    fn bind(&mut self, handle: Handle, address: SocketAddrV4) -> SysResult<()>;
+    /// listen(2).
+    ///
+    /// # Errors
+    /// As the call.
+    fn listen(&mut self, handle: Handle, backlog: i32) -> SysResult<()>;
+    /// accept(2) on a non-blocking socket.
+    ///
+    /// # Errors
+    /// As the call.
+    fn accept(&mut self, handle: Handle) -> SysResult<(Handle, SocketAddrV4)>;
+    /// connect(2) on a non-blocking socket; called again to learn how it ended.
+    ///
+    /// # Errors
+    /// As the call.
+    fn connect(&mut self, handle: Handle, address: SocketAddrV4) -> SysResult<()>;
+    /// sendto(2) on a non-blocking socket.
+    ///
+    /// # Errors
+    /// As the call.
+    fn send(
+        &mut self,
+        handle: Handle,
+        data: &[u8],
+        flags: i32,
+        to: Option<SocketAddrV4>,
+    ) -> SysResult<usize>;
+    /// recvmsg(2) on a non-blocking socket.
+    ///
+    /// # Errors
+    /// As the call.
+    fn recv(&mut self, handle: Handle, len: usize, flags: i32) -> SysResult<Received>;
+    /// shutdown(2).
+    ///
+    /// # Errors
+    /// As the call.
+    fn shutdown(&mut self, handle: Handle, how: i32) -> SysResult<()>;
+    /// close(2).
+    ///
+    /// # Errors
+    /// As the call.
+    fn close(&mut self, handle: Handle) -> SysResult<()>;
+    /// setsockopt(2).
+    ///
+    /// # Errors
+    /// As the call.
+    fn set_option(&mut self, handle: Handle, level: i32, name: i32, value: &[u8]) -> SysResult<()>;
+    /// getsockopt(2) into a buffer of `len` bytes.
+    ///
+    /// # Errors
+    /// As the call.
+    fn get_option(
+        &mut self,
+        handle: Handle,
+        level: i32,
+        name: i32,
+        len: usize,
+    ) -> SysResult<Vec<u8>>;
+    /// The POLL bits that hold now, of all there are.
+    fn poll(&mut self, handle: Handle) -> i16;
+    /// ioctl(2) with an integer result (SIOCINQ, SIOCOUTQ).
+    ///
+    /// # Errors
+    /// As the call.
+    fn ioctl(&mut self, handle: Handle, request: u64) -> SysResult<i32>;
+    /// Fields of TCP_INFO by name (`tcpi_...`).
+    ///
+    /// # Errors
+    /// As getsockopt.
+    fn tcp_info(&mut self, handle: Handle) -> SysResult<Vec<(&'static str, i64)>>;
+    /// getsockname(2).
+    ///
+    /// # Errors
+    /// As the call.
+    fn local_address(&mut self, handle: Handle) -> SysResult<SocketAddrV4>;
+    /// getpeername(2).
+    ///
+    /// # Errors
+    /// As the call.
+    fn peer_address(&mut self, handle: Handle) -> SysResult<SocketAddrV4>;
+}
