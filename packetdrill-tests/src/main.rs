@@ -31,7 +31,7 @@ struct Args {
     #[arg(long, conflicts_with = "kernel")]
     dry_run: bool,
 
-    /// How many microseconds an event may lie from its time [default: 4000; 20000 with --kernel].
+    /// How many microseconds an event may lie from its time [default: 4000; 150000 with --kernel].
     #[arg(long, value_name = "N")]
     tolerance_usecs: Option<i64>,
 
@@ -119,7 +119,7 @@ fn main() -> ExitCode {
 fn config(args: &Args) -> Config {
     let mut config = Config::default();
     if args.kernel {
-        config.tolerance = 20_000;
+        config.tolerance = 150_000;
         config.tolerance_percent = 12.5;
     }
     if args.classic {

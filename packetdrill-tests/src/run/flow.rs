@@ -215,8 +215,10 @@ impl Flow {
         }
         let (wire, script) = self.local_isn.unwrap_or((0, 0));
         let ours = if syn { wire.wrapping_sub(script) } else { wire };
-        // An RST without ACK carries a number that the peer told us: it is one of ours only if known.
-        segment.seq = segment.seq.wrapping_sub(ours);
+        // A reset that answers a segment without ACK has the number zero (RFC 9293, 3.5.2), not one of ours.
+        if !(segment.flags.has(Flags::RST) && segment.seq == 0) {
+            segment.seq = segment.seq.wrapping_sub(ours);
+        }
         let theirs = if syn { 0 } else { self.remote_isn };
         if segment.flags.has(Flags::ACK) {
             segment.ack = segment.ack.wrapping_sub(theirs);

@@ -115,11 +115,12 @@ impl Runner<'_> {
             Ok(socket) => socket,
             Err(errno) => return Ok(Err(errno).into()),
         };
-        if !progress.again {
+        let result = self.target.connect(socket.handle, address);
+        if !progress.again && matches!(result, Ok(()) | Err(Errno::EINPROGRESS)) {
             self.files.current = Some(fd);
             self.flows.open();
         }
-        Ok(match self.target.connect(socket.handle, address) {
+        Ok(match result {
             Err(Errno::EINPROGRESS | Errno::EALREADY) if !socket.nonblock => Attempt::Wait,
             Err(Errno::EISCONN) if progress.again => Ok(0).into(),
             result => result.map(|()| 0).into(),

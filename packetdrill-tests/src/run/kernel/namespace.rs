@@ -9,6 +9,22 @@ use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sched::{CloneFlags, unshare};
 use tun_tap::{Iface, Mode};
 
+/// The kernel's own defaults, which the machine's administrator may have changed.
+const BASELINE: [(&str, &str); 12] = [
+    ("ipv4/tcp_rmem", "4096 131072 6291456"),
+    ("ipv4/tcp_wmem", "4096 16384 4194304"),
+    ("ipv4/tcp_syncookies", "1"),
+    ("ipv4/tcp_synack_retries", "5"),
+    ("ipv4/tcp_syn_retries", "6"),
+    ("ipv4/tcp_max_syn_backlog", "4096"),
+    ("ipv4/tcp_abort_on_overflow", "0"),
+    ("ipv4/tcp_timestamps", "1"),
+    ("ipv4/tcp_sack", "1"),
+    ("ipv4/tcp_ecn", "2"),
+    ("ipv4/tcp_fastopen", "1"),
+    ("core/somaxconn", "4096"),
+];
+
 /// Enters a fresh network namespace and opens its device.
 ///
 /// # Errors
@@ -32,6 +48,10 @@ pub(super) fn enter(addresses: &Addresses) -> Result<Iface, String> {
         "route add 192.0.2.0/24 dev tun0".to_owned(),
     ] {
         ip(&line)?;
+    }
+    for (name, value) in BASELINE {
+        // One that an older kernel lacks does not matter to most scripts.
+        let _ = fs::write(format!("/proc/sys/net/{name}"), value);
     }
     Ok(tun)
 }
