@@ -79,14 +79,15 @@ site_exit:
     ud2
 
     # The command thread. r12 = order page, r13d = last order done, r14 = operation, r15d = how many
-    # are left, ebx = index, rbp = slot 0.
+    # are left, ebx = index, rbp = slot 0 or the operation's number (a new thread can't look into the
+    # order page for it: the next order may be there already).
     .globl command_loop
     .balign 64
 command_loop:
     movabs r12, {order}
-    movabs rbp, {slots}
     xor r13d, r13d
 .Lorder_wait:
+    movabs rbp, {slots}
     rdtsc
     shl rdx, 32
     or rax, rdx
@@ -131,6 +132,7 @@ command_loop:
     cmp ebx, r15d
     jae .Ldone
     mov rax, [r14]
+    mov rbp, rax
     mov rdi, [r14 + 8]
     mov rsi, [r14 + 16]
     mov rdx, [r14 + 24]
@@ -147,7 +149,7 @@ command_loop:
     add r14, {op_len}
     jmp .Lop
 .Lmaybe_child:
-    cmp dword ptr [r14], 56
+    cmp ebp, 56
     jne .Lnext
 
     # A new guest thread: rsp = its first ucontext. Signals are blocked until rt_sigreturn; it takes
