@@ -1,5 +1,11 @@
 //! The network layer, family-neutral where it can be: transports see [`IpMeta`] and [`IpOutput`] only.
 
+pub mod addr;
+pub mod icmp_error;
+pub mod icmp_limit;
+pub(crate) mod ident;
+pub(crate) mod pmtu;
+pub mod route;
 pub mod stats;
 
 use std::net::IpAddr;
@@ -111,4 +117,10 @@ pub trait IpOutput {
     /// `NoBuffers` if the transmit queue is full, in which case nothing was queued and the
     /// caller tries again when the stack tells it that there is room.
     fn output(&mut self, packet: TransportOut<'_>) -> Result<(), SocketError>;
+
+    /// Notes that `dst` has answered us lately (an acknowledgement of new data), which proves that
+    /// the neighbour on the way is reachable (RFC 4861 section 7.3.1). Cheap enough for each one.
+    fn confirm(&mut self, dst: IpAddr) {
+        let _ = dst;
+    }
 }
