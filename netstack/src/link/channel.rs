@@ -182,7 +182,7 @@ impl Device for ChannelDevice {
 }
 
 /// The packet as the other end sees it: contiguous, its unfinished checksum vouched for.
-pub(super) fn received(
+pub(crate) fn received(
     pool: &mut RxPool,
     medium: Medium,
     packet: &TxPacket,

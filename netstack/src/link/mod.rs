@@ -10,7 +10,7 @@ pub mod loopback;
 #[cfg(test)]
 mod offload_tests;
 mod packet_io;
-mod pool;
+pub(crate) mod pool;
 pub mod segment;
 pub mod soft;
 pub mod sys;

@@ -5,6 +5,7 @@ pub mod icmp_error;
 pub mod icmp_limit;
 pub(crate) mod ident;
 pub(crate) mod pmtu;
+pub(crate) mod reassembly;
 pub mod route;
 pub mod stats;
 
@@ -30,6 +31,9 @@ pub mod proto {
     /// ICMPv6.
     pub const ICMPV6: u8 = 58;
 }
+
+/// [`TransportOut::checksum_offset`] of a transport that has no checksum of ours (raw sockets).
+pub const NO_CHECKSUM: u16 = u16::MAX;
 
 /// What a transport learns of the IP header of a received packet.
 #[derive(Clone, Copy, Debug)]
@@ -87,7 +91,7 @@ pub struct TransportOut<'a> {
     pub dont_fragment: bool,
     /// Transport header (TCP with its options: at most 60 bytes).
     pub header: &'a [u8],
-    /// Offset of the 16-bit checksum field within `header`.
+    /// Offset of the 16-bit checksum field within `header`, or [`NO_CHECKSUM`].
     pub checksum_offset: u16,
     /// Payload ranges in order.
     pub body: SmallVec<[Bytes; 4]>,

@@ -3,12 +3,18 @@
 //! Sockets are named by [`SocketId`], a generational handle that says which table it belongs to.
 //! Nothing here blocks: a call that would have to wait returns
 //! [`crate::error::SocketError::WouldBlock`], and the stack reports the socket in
-//! `Stack::drain_events` when its [`Readiness`] may have changed.
+//! [`crate::stack::Stack::drain_events`] when its [`Readiness`] may have changed.
 
 mod events;
+mod raw;
+mod receive_queue;
 mod table;
 
 pub use events::EventQueue;
+pub(crate) use raw::RawSocket;
+pub use raw::{RawKind, RawOptions};
+pub(crate) use receive_queue::ReceiveQueue;
+pub use receive_queue::ReceivedDatagram;
 pub use table::SocketTable;
 
 use bitflags::bitflags;
@@ -44,6 +50,26 @@ impl SocketId {
     pub fn kind(self) -> SocketKind {
         self.kind
     }
+}
+
+/// The address family of a socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Family {
+    /// AF_INET.
+    V4,
+    /// AF_INET6.
+    V6,
+}
+
+/// Which directions shutdown(2) ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Shutdown {
+    /// SHUT_RD.
+    Read,
+    /// SHUT_WR.
+    Write,
+    /// SHUT_RDWR.
+    Both,
 }
 
 bitflags! {

@@ -108,6 +108,23 @@ impl<T> SocketTable<T> {
         })
     }
 
+    /// Every socket, to change it, in the order of the slots.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = (SocketId, &mut T)> {
+        let kind = self.kind;
+        let used = self.slots.iter_mut().enumerate();
+        used.filter_map(move |(index, slot)| {
+            let id = SocketId {
+                kind,
+                index: index as u32,
+                generation: slot.generation,
+            };
+            match &mut slot.content {
+                Content::Used(socket) => Some((id, socket)),
+                Content::Free(_) => None,
+            }
+        })
+    }
+
     /// How many sockets there are.
     pub fn len(&self) -> usize {
         self.len

@@ -1,1 +1,192 @@
 //! Composition: configuration, ingress, egress, timers, the public entry points.
+//!
+//! A [`Stack`] is driven from outside: batches of received packets go in, batches to transmit come
+//! out, and somebody calls when the time that [`Stack::poll_timeout`] names has come. Nothing in here
+//! waits, reads a clock or takes a lock.
+//!
+//! ```
+//! # use netstack::{buf::TxBatch, link::*, stack::*, time::Instant};
+//! let mut stack = Stack::new(StackConfig::default(), [7; 16]);
+//! let caps = DeviceCaps { medium: Medium::Ip, mtu: 1500, tx_checksum: false, gso_max: 0 };
+//! let eth0 = stack.add_interface(InterfaceConfig { name: "eth0".into(), mac: MacAddr::default(), caps })?;
+//! stack.add_address(eth0, "10.0.0.1/24".parse()?)?;
+//! let mut batch = TxBatch::new();
+//! stack.poll_transmit(Instant::ZERO, eth0, &mut batch);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod arp;
+mod config;
+mod egress;
+mod fragments;
+mod icmp;
+mod iface;
+mod ingress;
+mod net;
+mod raw_calls;
+mod setup;
+mod sockets;
+mod tcp_glue;
+#[cfg(test)]
+mod tests;
+mod udp_calls;
+
+pub use config::{SettingError, StackConfig};
+pub use iface::InterfaceConfig;
+pub use net::LOOPBACK;
+pub use setup::{ConfigError, InterfaceInfo, NeighborInfo};
+
+use crate::buf::{RxBatch, TxBatch};
+use crate::network::IfaceId;
+use crate::network::icmp_limit::IcmpLimiter;
+use crate::network::reassembly::Reassembly;
+use crate::rng::Rng;
+use crate::socket::{EventQueue, RawSocket, SocketKind, SocketTable};
+use crate::stats::Stats;
+use crate::time::Instant;
+use crate::transport::tcp::stats::TcpStats;
+use crate::transport::udp::UdpTable;
+use crate::transport::udp::stats::UdpStats;
+use net::Net;
+
+/// A whole TCP/IP stack: interfaces, routes, neighbours and sockets.
+///
+/// Time is what the last call said it is ([`Stack::set_now`], or the `now` of the packet calls); it
+/// never goes back.
+#[derive(Debug)]
+pub struct Stack {
+    net: Net,
+    reassembly: Reassembly,
+    icmp_limit: IcmpLimiter,
+    udp: UdpTable,
+    udp_stats: UdpStats,
+    raw: SocketTable<RawSocket>,
+    tcp_stats: TcpStats,
+    events: EventQueue,
+    rng: Rng,
+}
+
+impl Stack {
+    /// A stack with a loopback interface (127.0.0.1/8) and nothing else. Its every random choice
+    /// follows from `seed`, which must be unpredictable outside of tests.
+    pub fn new(config: StackConfig, seed: [u8; 16]) -> Self {
+        let mut rng = Rng::from_seed(seed);
+        let fork = |rng: &mut Rng| {
+            let key = rng.key();
+            let mut seed = [0; 16];
+            seed[..8].copy_from_slice(&key[0].to_le_bytes());
+            seed[8..].copy_from_slice(&key[1].to_le_bytes());
+            Rng::from_seed(seed)
+        };
+        let net_rng = fork(&mut rng);
+        let mut stack = Self {
+            net: Net::new(config, net_rng),
+            reassembly: Reassembly::default(),
+            icmp_limit: IcmpLimiter::default(),
+            udp: UdpTable::new(&mut rng),
+            udp_stats: UdpStats::default(),
+            raw: SocketTable::new(SocketKind::Raw),
+            tcp_stats: TcpStats::default(),
+            events: EventQueue::default(),
+            rng,
+        };
+        stack.set_up_loopback();
+        stack
+    }
+
+    /// The settings, to read or change at any time.
+    pub fn config_mut(&mut self) -> &mut StackConfig {
+        &mut self.net.config
+    }
+
+    /// The settings.
+    pub fn config(&self) -> &StackConfig {
+        &self.net.config
+    }
+
+    /// A copy of all counters.
+    pub fn stats(&self) -> Stats {
+        Stats {
+            net: self.net.stats.clone(),
+            tcp: self.tcp_stats.clone(),
+            udp: self.udp_stats.clone(),
+        }
+    }
+
+    /// Sets the time for the socket calls that follow. A time before the present one is ignored.
+    pub fn set_now(&mut self, now: Instant) {
+        self.net.now = self.net.now.max(now);
+    }
+
+    /// The time that the stack works at.
+    pub fn now(&self) -> Instant {
+        self.net.now
+    }
+
+    /// Handles the packets in `batch`, which were received by `iface`, and empties it.
+    pub fn receive(&mut self, now: Instant, iface: IfaceId, batch: &mut RxBatch) {
+        self.set_now(now);
+        for packet in batch.drain(..) {
+            self.packet_in(iface, packet);
+        }
+        self.settle();
+    }
+
+    /// Moves packets that `iface` has to send to `batch` until that is full; returns how many. The
+    /// caller comes back until it returns 0.
+    pub fn poll_transmit(&mut self, now: Instant, iface: IfaceId, batch: &mut TxBatch) -> usize {
+        self.set_now(now);
+        if iface == LOOPBACK {
+            return 0;
+        }
+        let Some(state) = self.net.iface_mut(iface) else {
+            return 0;
+        };
+        let mut moved = state.fill(batch);
+        self.settle();
+        // Room may have been used at once.
+        if let Some(state) = self.net.iface_mut(iface) {
+            moved += state.fill(batch);
+        }
+        moved
+    }
+
+    /// True if `iface` has packets to send.
+    pub fn has_transmit(&self, iface: IfaceId) -> bool {
+        iface != LOOPBACK && self.net.iface(iface).is_some_and(|state| !state.is_idle())
+    }
+
+    /// When [`Stack::handle_timeout`] has something to do; `None` if only packets and calls can
+    /// change anything. May be in the past: then call it now.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let loopback = self.net.iface(LOOPBACK).is_some_and(|lo| !lo.is_idle());
+        let pending = loopback || !self.net.echoes.is_empty();
+        [
+            pending.then_some(self.net.now),
+            self.net.neighbors.poll_timeout(),
+            self.reassembly.poll_timeout(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    /// Runs the timers that are due.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.set_now(now);
+        self.net.neighbor_timers();
+        self.reassembly_timers();
+        self.settle();
+    }
+
+    /// Finishes a call: receives what was sent to ourselves, tells sockets of packets that could not
+    /// be sent and of room to send.
+    fn settle(&mut self) {
+        self.report_undeliverable();
+        self.run_loopback();
+        while self.net.take_room_signal() {
+            self.udp.transmit_room(&mut self.events);
+            self.raw_room();
+        }
+    }
+}

@@ -9,5 +9,15 @@ counters! {
         in_datagrams = "UdpInDatagrams",
         /// Datagrams for which there was no socket.
         no_ports = "UdpNoPorts",
+        /// Datagrams with a bad length or checksum, or without room in the socket.
+        in_errors = "UdpInErrors",
+        /// Datagrams with a bad checksum.
+        in_csum_errors = "UdpInCsumErrors",
+        /// Datagrams dropped because the receive budget of their socket was used up.
+        rcvbuf_errors = "UdpRcvbufErrors",
+        /// Datagrams sent.
+        out_datagrams = "UdpOutDatagrams",
+        /// Datagrams refused because the transmit queue was full.
+        sndbuf_errors = "UdpSndbufErrors",
     }
 }

@@ -1,0 +1,96 @@
+//! Raw IP sockets and ICMP echo ("ping") sockets: what they are for, and their state.
+
+use std::net::IpAddr;
+
+use super::{Readiness, ReceiveQueue};
+use crate::network::{IfaceId, IpMeta, proto};
+
+/// What a raw socket sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RawKind {
+    /// SOCK_RAW: whole IP packets of a protocol. On sending the stack writes the IP header.
+    Ip(u8),
+    /// SOCK_DGRAM with IPPROTO_ICMP: echo replies to its own identifier, as messages without IP
+    /// header. On sending the stack writes the identifier and the checksum.
+    Echo,
+}
+
+/// Options of a raw socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RawOptions {
+    /// SO_BROADCAST.
+    pub broadcast: bool,
+    /// SO_BINDTODEVICE.
+    pub iface: Option<IfaceId>,
+    /// IP_TTL; 0 means the stack's default.
+    pub ttl: u8,
+    /// IP_TOS.
+    pub tos: u8,
+    /// Never fragment.
+    pub dont_fragment: bool,
+    /// SO_RCVBUF: bytes that wait to be received, overhead included.
+    pub recv_budget: usize,
+}
+
+/// The state of a socket.
+#[derive(Debug)]
+pub(crate) struct RawSocket {
+    pub(crate) kind: RawKind,
+    pub(crate) options: RawOptions,
+    /// The local address; unspecified until bound.
+    pub(crate) local: IpAddr,
+    /// The peer, once connected.
+    pub(crate) remote: Option<IpAddr>,
+    /// Identifier of an echo socket, once it has one.
+    pub(crate) ident: Option<u16>,
+    pub(crate) queue: ReceiveQueue,
+    /// A send found the transmit queue full; room will be signalled.
+    pub(crate) blocked: bool,
+}
+
+impl RawSocket {
+    pub(crate) fn new(kind: RawKind, unspecified: IpAddr, recv_budget: usize) -> Self {
+        Self {
+            kind,
+            options: RawOptions {
+                broadcast: false,
+                iface: None,
+                ttl: 0,
+                tos: 0,
+                dont_fragment: false,
+                recv_budget,
+            },
+            local: unspecified,
+            remote: None,
+            ident: None,
+            queue: ReceiveQueue::default(),
+            blocked: false,
+        }
+    }
+
+    /// IP protocol of what it sends.
+    pub(crate) fn proto(&self) -> u8 {
+        match self.kind {
+            RawKind::Ip(proto) => proto,
+            RawKind::Echo => proto::ICMP,
+        }
+    }
+
+    /// True if a packet between these addresses is for it.
+    pub(crate) fn matches(&self, meta: &IpMeta) -> bool {
+        let local = self.local.is_unspecified() || self.local == meta.dst;
+        let remote = self.remote.is_none_or(|remote| remote == meta.src);
+        let iface = self.options.iface.is_none_or(|iface| iface == meta.iface);
+        local && remote && iface && self.local.is_ipv4() == meta.dst.is_ipv4()
+    }
+
+    pub(crate) fn readiness(&self) -> Readiness {
+        let mut ready = Readiness::empty();
+        ready.set(Readiness::READABLE, !self.queue.is_empty());
+        ready.set(Readiness::WRITABLE, !self.blocked);
+        if self.queue.has_error() {
+            ready |= Readiness::ERROR | Readiness::READABLE;
+        }
+        ready
+    }
+}

@@ -1,0 +1,188 @@
+//! Settings of a stack, under the names of the Linux sysctls where there are any.
+
+use std::str::FromStr;
+
+use crate::neighbor::NeighborConfig;
+use crate::network::icmp_limit::IcmpLimits;
+use crate::time::Duration;
+
+/// All settings outside TCP. They are read at each use: a change takes effect at once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StackConfig {
+    /// TTL of packets whose socket does not choose one.
+    pub ip_default_ttl: u8,
+    /// Do not answer echo requests at all.
+    pub icmp_echo_ignore_all: bool,
+    /// Do not answer echo requests to broadcast and multicast addresses.
+    pub icmp_echo_ignore_broadcasts: bool,
+    /// How many ICMP errors are sent.
+    pub icmp_limits: IcmpLimits,
+    /// First and last ephemeral port of UDP.
+    pub ip_local_port_range: (u16, u16),
+    /// How long fragments wait for the rest.
+    pub ipfrag_time: Duration,
+    /// Bytes of fragments that wait, of all datagrams together.
+    pub ipfrag_high_thresh: usize,
+    /// Receive budget of a new datagram socket in bytes, overhead included.
+    pub rmem_default: usize,
+    /// The largest receive budget that a socket may ask for.
+    pub rmem_max: usize,
+    /// Packets in the transmit queue of an interface.
+    pub tx_queue_len: usize,
+    /// Bytes in the transmit queue of an interface.
+    pub tx_queue_bytes: usize,
+    /// Announce each new address by a gratuitous ARP request.
+    pub arp_notify: bool,
+    /// Neighbours.
+    pub neighbor: NeighborConfig,
+}
+
+impl Default for StackConfig {
+    fn default() -> Self {
+        Self {
+            ip_default_ttl: 64,
+            icmp_echo_ignore_all: false,
+            icmp_echo_ignore_broadcasts: true,
+            icmp_limits: IcmpLimits::default(),
+            ip_local_port_range: (32_768, 60_999),
+            ipfrag_time: Duration::from_secs(30),
+            ipfrag_high_thresh: 4 << 20,
+            rmem_default: 212_992,
+            rmem_max: 212_992,
+            tx_queue_len: 1000,
+            tx_queue_bytes: 4 << 20,
+            arp_notify: true,
+            neighbor: NeighborConfig::default(),
+        }
+    }
+}
+
+/// Why a setting was not changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SettingError {
+    /// There is no such setting.
+    #[error("no such setting")]
+    Unknown,
+    /// The value does not fit the setting.
+    #[error("not a value of this setting")]
+    BadValue,
+}
+
+impl StackConfig {
+    /// Changes a setting by the last part of its sysctl name (`ip_default_ttl`), with the sysctl's
+    /// text form.
+    ///
+    /// # Errors
+    /// `Unknown` or `BadValue`; nothing is changed then.
+    pub fn set(&mut self, name: &str, value: &str) -> Result<(), SettingError> {
+        let value = value.trim();
+        match name {
+            "ip_default_ttl" => self.ip_default_ttl = number(value, 1, 255)?,
+            "icmp_echo_ignore_all" => self.icmp_echo_ignore_all = flag(value)?,
+            "icmp_echo_ignore_broadcasts" => self.icmp_echo_ignore_broadcasts = flag(value)?,
+            "icmp_ratelimit" => {
+                self.icmp_limits.icmp_ratelimit = number(value, 0, i32::MAX as u32)?;
+            }
+            "icmp_msgs_per_sec" => {
+                self.icmp_limits.icmp_msgs_per_sec = number(value, 0, i32::MAX as u32)?;
+            }
+            "icmp_msgs_burst" => {
+                self.icmp_limits.icmp_msgs_burst = number(value, 0, i32::MAX as u32)?;
+            }
+            "ip_local_port_range" => self.ip_local_port_range = port_range(value)?,
+            "ipfrag_time" => self.ipfrag_time = Duration::from_secs(number(value, 1, 3600)?),
+            "ipfrag_high_thresh" => self.ipfrag_high_thresh = number(value, 0, 1 << 30)?,
+            "rmem_default" => self.rmem_default = number(value, 2304, i32::MAX as usize)?,
+            "rmem_max" => self.rmem_max = number(value, 2304, i32::MAX as usize)?,
+            _ => return Err(SettingError::Unknown),
+        }
+        Ok(())
+    }
+
+    /// The text form of a setting, `None` if there is no such setting.
+    pub fn get(&self, name: &str) -> Option<String> {
+        let flag = |on: bool| u8::from(on).to_string();
+        Some(match name {
+            "ip_default_ttl" => self.ip_default_ttl.to_string(),
+            "icmp_echo_ignore_all" => flag(self.icmp_echo_ignore_all),
+            "icmp_echo_ignore_broadcasts" => flag(self.icmp_echo_ignore_broadcasts),
+            "icmp_ratelimit" => self.icmp_limits.icmp_ratelimit.to_string(),
+            "icmp_msgs_per_sec" => self.icmp_limits.icmp_msgs_per_sec.to_string(),
+            "icmp_msgs_burst" => self.icmp_limits.icmp_msgs_burst.to_string(),
+            "ip_local_port_range" => {
+                let (first, last) = self.ip_local_port_range;
+                format!("{first}\t{last}")
+            }
+            "ipfrag_time" => self.ipfrag_time.as_secs().to_string(),
+            "ipfrag_high_thresh" => self.ipfrag_high_thresh.to_string(),
+            "rmem_default" => self.rmem_default.to_string(),
+            "rmem_max" => self.rmem_max.to_string(),
+            _ => return None,
+        })
+    }
+}
+
+fn number<T: FromStr + PartialOrd>(text: &str, min: T, max: T) -> Result<T, SettingError> {
+    let value: T = text.parse().map_err(|_| SettingError::BadValue)?;
+    if value < min || value > max {
+        return Err(SettingError::BadValue);
+    }
+    Ok(value)
+}
+
+fn flag(text: &str) -> Result<bool, SettingError> {
+    number::<u8>(text, 0, 1).map(|value| value == 1)
+}
+
+fn port_range(text: &str) -> Result<(u16, u16), SettingError> {
+    let mut words = text.split_whitespace();
+    let (Some(first), Some(last), None) = (words.next(), words.next(), words.next()) else {
+        return Err(SettingError::BadValue);
+    };
+    let (first, last) = (number(first, 1, u16::MAX)?, number(last, 1, u16::MAX)?);
+    if first > last {
+        return Err(SettingError::BadValue);
+    }
+    Ok((first, last))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_set_is_read_back() {
+        let mut config = StackConfig::default();
+        for (name, value) in [
+            ("ip_default_ttl", "7"),
+            ("icmp_echo_ignore_all", "1"),
+            ("icmp_ratelimit", "0"),
+            ("ip_local_port_range", "1000\t2000"),
+            ("ipfrag_time", "5"),
+        ] {
+            config.set(name, value).unwrap();
+            assert_eq!(config.get(name).as_deref(), Some(value));
+        }
+    }
+
+    #[test]
+    fn bad_values_change_nothing() {
+        let mut config = StackConfig::default();
+        for (name, value) in [
+            ("ip_default_ttl", "0"),
+            ("ip_default_ttl", "256"),
+            ("icmp_echo_ignore_all", "yes"),
+            ("ip_local_port_range", "2000 1000"),
+            ("ip_local_port_range", "2000"),
+        ] {
+            assert_eq!(
+                config.set(name, value),
+                Err(SettingError::BadValue),
+                "{name}"
+            );
+        }
+        assert_eq!(config.set("bogus", "1"), Err(SettingError::Unknown));
+        assert_eq!(config, StackConfig::default());
+        assert_eq!(config.get("bogus"), None);
+    }
+}

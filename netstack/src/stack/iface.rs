@@ -1,0 +1,125 @@
+//! An interface: addresses and a bounded transmit queue.
+
+use std::collections::VecDeque;
+use std::net::IpAddr;
+
+use smallvec::SmallVec;
+
+use crate::buf::{TxBatch, TxPacket};
+use crate::link::{DeviceCaps, MacAddr};
+use crate::network::addr::Cidr;
+
+/// What an interface is made from.
+#[derive(Clone, Debug)]
+pub struct InterfaceConfig {
+    /// Its name, unique in the stack, at most 15 bytes (IFNAMSIZ).
+    pub name: String,
+    /// Its Ethernet address; not used on [`crate::link::Medium::Ip`].
+    pub mac: MacAddr,
+    /// What its device can do. With `gso_max` 0 the stack still builds super-packets: the driver
+    /// cuts them (`link::segment`).
+    pub caps: DeviceCaps,
+}
+
+/// The state of an interface.
+#[derive(Debug)]
+pub(crate) struct Iface {
+    pub(super) name: String,
+    pub(super) mac: MacAddr,
+    pub(super) caps: DeviceCaps,
+    /// Packets come back instead of leaving.
+    pub(super) is_loopback: bool,
+    pub(super) addrs: SmallVec<[Cidr; 2]>,
+    queue: VecDeque<TxPacket>,
+    queued_bytes: usize,
+    limit_packets: usize,
+    limit_bytes: usize,
+    /// Somebody found the queue full and waits to hear of room.
+    refused: bool,
+}
+
+impl Iface {
+    pub(super) fn new(config: InterfaceConfig, is_loopback: bool, limits: (usize, usize)) -> Self {
+        Self {
+            name: config.name,
+            mac: config.mac,
+            caps: config.caps,
+            is_loopback,
+            addrs: SmallVec::new(),
+            queue: VecDeque::new(),
+            queued_bytes: 0,
+            limit_packets: limits.0,
+            limit_bytes: limits.1,
+            refused: false,
+        }
+    }
+
+    /// True if the queue takes `count` more packets; if not, room will be signalled.
+    pub(super) fn has_room(&mut self, count: usize) -> bool {
+        // A datagram in more fragments than the queue is long must pass an empty queue.
+        let fits = self.queue.is_empty()
+            || (self.queue.len() + count <= self.limit_packets
+                && self.queued_bytes < self.limit_bytes);
+        self.refused |= !fits;
+        fits
+    }
+
+    /// Queues a packet. The caller has asked for room, or the packet is one of the few (ARP) that
+    /// are let through: their number is bounded by the neighbour table.
+    pub(super) fn push(&mut self, packet: TxPacket) {
+        self.queued_bytes += packet.len();
+        self.queue.push_back(packet);
+    }
+
+    /// Takes the next packet.
+    pub(super) fn pop(&mut self) -> Option<TxPacket> {
+        let packet = self.queue.pop_front()?;
+        self.queued_bytes -= packet.len();
+        Some(packet)
+    }
+
+    /// Moves packets to `batch` until it is full; returns how many.
+    pub(super) fn fill(&mut self, batch: &mut TxBatch) -> usize {
+        let before = batch.len();
+        while !batch.is_full() {
+            match self.pop() {
+                Some(packet) => batch.push(packet),
+                None => break,
+            }
+        }
+        batch.len() - before
+    }
+
+    /// True if nothing is queued.
+    pub(super) fn is_idle(&self) -> bool {
+        self.queue.is_empty()
+    }
+
+    /// True once after the queue was found full and has drained to half.
+    pub(super) fn take_room_signal(&mut self) -> bool {
+        let drained =
+            self.queue.len() <= self.limit_packets / 2 && self.queued_bytes <= self.limit_bytes / 2;
+        let signal = self.refused && drained;
+        self.refused &= !signal;
+        signal
+    }
+
+    /// True if `addr` is an address of this interface.
+    pub(super) fn has_addr(&self, addr: IpAddr) -> bool {
+        self.addrs.iter().any(|cidr| cidr.addr() == addr)
+            || (self.is_loopback && addr.is_loopback())
+    }
+
+    /// True if `addr` is the broadcast address of one of its networks.
+    pub(super) fn is_broadcast(&self, addr: IpAddr) -> bool {
+        self.addrs.iter().any(|cidr| cidr.broadcast() == Some(addr))
+    }
+
+    /// The source address for packets to `next_hop`: one of its network, else the first.
+    pub(super) fn source_for(&self, next_hop: IpAddr) -> Option<IpAddr> {
+        let same_family = |cidr: &&Cidr| cidr.addr().is_ipv4() == next_hop.is_ipv4();
+        let on_link = self.addrs.iter().find(|cidr| cidr.contains(next_hop));
+        let first = || self.addrs.iter().find(same_family);
+        on_link.or_else(first).map(Cidr::addr)
+    }
+}

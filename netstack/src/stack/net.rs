@@ -1,0 +1,211 @@
+//! The network layer's state: interfaces, routes, neighbours. Everything that sends borrows only this,
+//! so that transports can be borrowed beside it.
+
+use std::collections::VecDeque;
+use std::net::{IpAddr, Ipv4Addr};
+
+use super::config::StackConfig;
+use super::iface::{Iface, InterfaceConfig};
+use crate::buf::{RxPacket, SUPER_PACKET_MAX, TxPacket};
+use crate::error::SocketError;
+use crate::link::pool::RxPool;
+use crate::link::{DeviceCaps, MacAddr, Medium};
+use crate::neighbor::{Action, NeighborTable};
+use crate::network::IfaceId;
+use crate::network::ident::Identifiers;
+use crate::network::pmtu::PmtuCache;
+use crate::network::route::RouteTable;
+use crate::network::stats::NetStats;
+use crate::rng::Rng;
+use crate::time::Instant;
+
+/// The loopback interface: always the first one.
+pub const LOOPBACK: IfaceId = IfaceId(0);
+
+/// Interfaces, routes, neighbours and what else sending needs.
+#[derive(Debug)]
+pub(crate) struct Net {
+    pub(super) now: Instant,
+    pub(super) config: StackConfig,
+    pub(super) ifaces: Vec<Iface>,
+    pub(super) routes: RouteTable,
+    pub(super) neighbors: NeighborTable,
+    pub(super) pmtu: PmtuCache,
+    pub(super) idents: Identifiers,
+    pub(super) rng: Rng,
+    pub(super) stats: NetStats,
+    /// Our own copies of broadcasts and multicasts that we sent, still to be received.
+    pub(super) echoes: VecDeque<(IfaceId, RxPacket)>,
+    /// Buffers for packets that never leave.
+    pub(super) pool: RxPool,
+    /// Packets whose neighbour does not answer; their sockets are still to be told.
+    pub(super) undeliverable: Vec<TxPacket>,
+    /// Kept between timeouts for its memory.
+    pub(super) actions: Vec<Action>,
+}
+
+/// How a packet leaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Hop {
+    /// It does not.
+    Local,
+    /// To everybody on the link.
+    Broadcast,
+    /// To a group.
+    Multicast,
+    /// To this neighbour.
+    Neighbor(IpAddr),
+}
+
+/// Where a packet goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Path {
+    pub(super) iface: IfaceId,
+    pub(super) src: IpAddr,
+    pub(super) hop: Hop,
+    /// MTU of interface and route, without what routers have said.
+    pub(super) mtu: u32,
+}
+
+impl Net {
+    pub(super) fn new(config: StackConfig, mut rng: Rng) -> Self {
+        let mut net = Self {
+            now: Instant::ZERO,
+            ifaces: Vec::new(),
+            routes: RouteTable::default(),
+            neighbors: NeighborTable::default(),
+            pmtu: PmtuCache::default(),
+            idents: Identifiers::new(&mut rng),
+            rng,
+            stats: NetStats::default(),
+            echoes: VecDeque::new(),
+            pool: RxPool::new(),
+            undeliverable: Vec::new(),
+            actions: Vec::new(),
+            config,
+        };
+        let loopback = InterfaceConfig {
+            name: "lo".to_owned(),
+            mac: MacAddr::default(),
+            caps: DeviceCaps {
+                medium: Medium::Ip,
+                mtu: SUPER_PACKET_MAX as u32,
+                tx_checksum: true,
+                gso_max: SUPER_PACKET_MAX as u32,
+            },
+        };
+        net.push_iface(loopback, true);
+        net
+    }
+
+    pub(super) fn push_iface(&mut self, config: InterfaceConfig, is_loopback: bool) -> IfaceId {
+        let id = IfaceId(self.ifaces.len() as u16);
+        let limits = (self.config.tx_queue_len, self.config.tx_queue_bytes);
+        self.ifaces.push(Iface::new(config, is_loopback, limits));
+        id
+    }
+
+    pub(super) fn iface(&self, id: IfaceId) -> Option<&Iface> {
+        self.ifaces.get(usize::from(id.0))
+    }
+
+    pub(super) fn iface_mut(&mut self, id: IfaceId) -> Option<&mut Iface> {
+        self.ifaces.get_mut(usize::from(id.0))
+    }
+
+    /// True if packets to `addr` are for us alone.
+    pub(crate) fn is_local(&self, addr: IpAddr) -> bool {
+        addr.is_loopback() || self.ifaces.iter().any(|iface| iface.has_addr(addr))
+    }
+
+    /// True if `addr` is the limited broadcast address or that of a network of ours.
+    pub(crate) fn is_broadcast(&self, addr: IpAddr) -> bool {
+        addr == IpAddr::V4(Ipv4Addr::BROADCAST)
+            || self.ifaces.iter().any(|iface| iface.is_broadcast(addr))
+    }
+
+    /// Finds the way to `dst`.
+    ///
+    /// # Errors
+    /// `NetUnreachable` without a route, `AddrNotAvailable` if `src` is not ours.
+    pub(super) fn path(
+        &self,
+        dst: IpAddr,
+        src: Option<IpAddr>,
+        bound: Option<IfaceId>,
+    ) -> Result<Path, SocketError> {
+        let src = src.filter(|src| !src.is_unspecified());
+        if src.is_some_and(|src| !self.is_local(src)) {
+            return Err(SocketError::AddrNotAvailable);
+        }
+        if self.is_local(dst) {
+            return Ok(Path {
+                iface: LOOPBACK,
+                src: src.unwrap_or(dst),
+                hop: Hop::Local,
+                mtu: SUPER_PACKET_MAX as u32,
+            });
+        }
+        let limited = dst == IpAddr::V4(Ipv4Addr::BROADCAST);
+        if (limited || dst.is_multicast())
+            && let Some(id) = bound.or_else(|| src.and_then(|src| self.iface_of(src)))
+        {
+            let hop = if limited {
+                Hop::Broadcast
+            } else {
+                Hop::Multicast
+            };
+            return self.path_on_link(id, dst, src, hop);
+        }
+        let route = self.routes.lookup(dst, bound);
+        let route = route.ok_or(SocketError::NetUnreachable)?;
+        let hop = match () {
+            () if limited => Hop::Broadcast,
+            () if dst.is_multicast() => Hop::Multicast,
+            () if self.is_broadcast(dst) => Hop::Broadcast,
+            () => Hop::Neighbor(route.gateway.unwrap_or(dst)),
+        };
+        let path = self.path_on_link(
+            route.iface,
+            route.gateway.unwrap_or(dst),
+            src.or(route.src),
+            hop,
+        )?;
+        Ok(Path {
+            mtu: route.mtu.map_or(path.mtu, |mtu| mtu.min(path.mtu)),
+            ..path
+        })
+    }
+
+    fn path_on_link(
+        &self,
+        id: IfaceId,
+        next: IpAddr,
+        src: Option<IpAddr>,
+        hop: Hop,
+    ) -> Result<Path, SocketError> {
+        let iface = self.iface(id).ok_or(SocketError::NetUnreachable)?;
+        let src = src.or_else(|| iface.source_for(next));
+        Ok(Path {
+            iface: id,
+            src: src.ok_or(SocketError::AddrNotAvailable)?,
+            hop,
+            mtu: iface.caps.mtu.min(SUPER_PACKET_MAX as u32),
+        })
+    }
+
+    /// The interface that has the address.
+    pub(super) fn iface_of(&self, addr: IpAddr) -> Option<IfaceId> {
+        let at = self.ifaces.iter().position(|iface| iface.has_addr(addr))?;
+        Some(IfaceId(at as u16))
+    }
+
+    /// True if some interface's queue, found full, has drained since the last call.
+    pub(super) fn take_room_signal(&mut self) -> bool {
+        let mut any = false;
+        for iface in &mut self.ifaces {
+            any |= iface.take_room_signal();
+        }
+        any
+    }
+}

@@ -1,0 +1,268 @@
+//! Raw IP and ICMP echo sockets: packets in, and the socket calls.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use smallvec::smallvec;
+
+use super::Stack;
+use super::ingress::Inbound;
+use crate::buf::{Bytes, GsoKind};
+use crate::error::SocketError;
+use crate::network::icmp_error::IcmpError;
+use crate::network::{IpMeta, IpOutput, NO_CHECKSUM, TransportOut, proto};
+use crate::socket::{Family, RawKind, RawOptions, RawSocket, ReceivedDatagram, SocketId};
+use crate::wire::icmpv4::{self, Icmpv4Repr};
+use crate::wire::{be16, ipv4};
+
+impl Stack {
+    /// Gives every raw socket of the protocol a copy; true if there was one.
+    pub(super) fn raw_in(&mut self, inbound: &Inbound) -> bool {
+        if self.raw.is_empty() {
+            return false;
+        }
+        let wanted = |socket: &RawSocket| {
+            socket.kind == RawKind::Ip(inbound.proto) && socket.matches(&inbound.meta)
+        };
+        self.raw_queue(&inbound.meta, &inbound.packet, wanted)
+    }
+
+    /// Gives an echo reply to the socket with its identifier.
+    pub(super) fn ping_in(&mut self, meta: &IpMeta, ident: u16, message: &Bytes) {
+        let wanted = |socket: &RawSocket| {
+            socket.kind == RawKind::Echo && socket.ident == Some(ident) && socket.matches(meta)
+        };
+        self.raw_queue(meta, message, wanted);
+    }
+
+    fn raw_queue(
+        &mut self,
+        meta: &IpMeta,
+        data: &Bytes,
+        wanted: impl Fn(&RawSocket) -> bool,
+    ) -> bool {
+        let mut any = false;
+        for (id, socket) in self.raw.iter_mut().filter(|(_, socket)| wanted(socket)) {
+            any = true;
+            let datagram = ReceivedDatagram {
+                from: SocketAddr::new(meta.src, 0),
+                to: meta.dst,
+                iface: meta.iface,
+                tos: meta.tos,
+                ttl: meta.ttl,
+                arrival: meta.arrival,
+                data: data.clone(),
+            };
+            if socket.queue.push(datagram, socket.options.recv_budget) {
+                self.events.mark(id);
+            }
+        }
+        any
+    }
+
+    /// An ICMP error about a packet of a raw or echo socket: connected ones are told.
+    pub(super) fn raw_error(&mut self, protocol: u8, error: &IcmpError) {
+        for (id, socket) in self.raw.iter_mut() {
+            let ours = match socket.kind {
+                RawKind::Ip(proto) => proto == protocol,
+                RawKind::Echo => {
+                    protocol == proto::ICMP && socket.ident == Some(error.local.port())
+                }
+            };
+            if ours && socket.remote == Some(error.remote.ip()) {
+                socket.queue.set_error(error.cause.error);
+                self.events.mark(id);
+            }
+        }
+    }
+
+    /// Opens a raw or echo socket.
+    ///
+    /// # Errors
+    /// `AddrFamily` for IPv6, which there is none of yet.
+    pub fn raw_open(&mut self, family: Family, kind: RawKind) -> Result<SocketId, SocketError> {
+        let unspecified = match family {
+            Family::V4 => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            Family::V6 => return Err(SocketError::AddrFamily),
+        };
+        let budget = self.net.config.rmem_default;
+        Ok(self.raw.insert(RawSocket::new(kind, unspecified, budget)))
+    }
+
+    /// Options of a raw socket, to read or change.
+    ///
+    /// # Errors
+    /// `Invalid` if there is no such raw socket.
+    pub fn raw_options_mut(&mut self, id: SocketId) -> Result<&mut RawOptions, SocketError> {
+        Ok(&mut self.raw_mut(id)?.options)
+    }
+
+    /// Binds to an address; the port is the identifier of an echo socket (0: any).
+    ///
+    /// # Errors
+    /// `AddrFamily`, `AddrNotAvailable`; `AddrInUse` if another echo socket has the identifier.
+    pub fn raw_bind(&mut self, id: SocketId, addr: SocketAddr) -> Result<(), SocketError> {
+        let socket = self.raw.get(id).ok_or(SocketError::Invalid)?;
+        if socket.local.is_ipv4() != addr.is_ipv4() {
+            return Err(SocketError::AddrFamily);
+        }
+        if !addr.ip().is_unspecified() && !self.net.is_local(addr.ip()) {
+            return Err(SocketError::AddrNotAvailable);
+        }
+        if socket.kind == RawKind::Echo {
+            let ident = match addr.port() {
+                0 => self.free_ident().ok_or(SocketError::AddrInUse)?,
+                ident if self.ident_taken(ident) => return Err(SocketError::AddrInUse),
+                ident => ident,
+            };
+            self.raw_mut(id)?.ident = Some(ident);
+        }
+        self.raw_mut(id)?.local = addr.ip();
+        Ok(())
+    }
+
+    /// Sets the peer (`None`: any). Its port is ignored.
+    ///
+    /// # Errors
+    /// `NetUnreachable`, `AddrFamily`.
+    pub fn raw_connect(&mut self, id: SocketId, remote: Option<IpAddr>) -> Result<(), SocketError> {
+        let socket = self.raw.get(id).ok_or(SocketError::Invalid)?;
+        if let Some(remote) = remote {
+            if socket.local.is_ipv4() != remote.is_ipv4() {
+                return Err(SocketError::AddrFamily);
+            }
+            self.net
+                .route(remote, Some(socket.local), socket.options.iface)?;
+        }
+        self.raw_mut(id)?.remote = remote;
+        Ok(())
+    }
+
+    /// Sends a packet: for an echo socket an ICMP echo request, whose identifier and checksum are
+    /// filled in; for a raw socket what follows the IP header. Returns its length.
+    ///
+    /// # Errors
+    /// A pending error first; `DestinationRequired`, `Access` for a broadcast without the option,
+    /// `Invalid` if an echo socket is given anything but an echo request, `NetUnreachable`,
+    /// `MessageTooLong`; `WouldBlock` if the transmit queue is full.
+    pub fn raw_send(
+        &mut self,
+        id: SocketId,
+        data: impl Into<Bytes>,
+        to: Option<IpAddr>,
+    ) -> Result<usize, SocketError> {
+        let data = data.into();
+        let socket = self.raw_mut(id)?;
+        if let Some(error) = socket.queue.take_error() {
+            return Err(error);
+        }
+        let to = to
+            .or(socket.remote)
+            .ok_or(SocketError::DestinationRequired)?;
+        let (kind, broadcast) = (socket.kind, socket.options.broadcast);
+        if self.net.is_broadcast(to) && !broadcast {
+            return Err(SocketError::Access);
+        }
+        if data.len() > usize::from(u16::MAX) - ipv4::HEADER_LEN {
+            return Err(SocketError::MessageTooLong);
+        }
+        let sent = match kind {
+            RawKind::Ip(_) => self.raw_output(id, &[], NO_CHECKSUM, data.clone(), to),
+            RawKind::Echo => self.send_echo(id, &data, to),
+        };
+        if sent == Err(SocketError::NoBuffers) {
+            self.raw_mut(id)?.blocked = true;
+            return Err(SocketError::WouldBlock);
+        }
+        self.settle();
+        sent.map(|()| data.len())
+    }
+
+    fn send_echo(&mut self, id: SocketId, data: &Bytes, to: IpAddr) -> Result<(), SocketError> {
+        if data.len() < icmpv4::HEADER_LEN || data[0] != icmpv4::kind::ECHO_REQUEST || data[1] != 0
+        {
+            return Err(SocketError::Invalid);
+        }
+        let ident = match self.raw_mut(id)?.ident {
+            Some(ident) => ident,
+            None => self.free_ident().ok_or(SocketError::NoBuffers)?,
+        };
+        self.raw_mut(id)?.ident = Some(ident);
+        let seq = be16(data, 6);
+        let mut header = [0; icmpv4::HEADER_LEN];
+        Icmpv4Repr::EchoRequest { ident, seq }.emit(&mut header);
+        let body = data.slice(icmpv4::HEADER_LEN..);
+        self.raw_output(id, &header, icmpv4::CHECKSUM_OFFSET, body, to)
+    }
+
+    fn raw_output(
+        &mut self,
+        id: SocketId,
+        header: &[u8],
+        checksum_offset: u16,
+        body: Bytes,
+        to: IpAddr,
+    ) -> Result<(), SocketError> {
+        let socket = self.raw.get(id).ok_or(SocketError::Invalid)?;
+        let options = socket.options;
+        let route = self.net.route(to, Some(socket.local), options.iface)?;
+        let proto = socket.proto();
+        self.net.output(TransportOut {
+            src: route.src,
+            dst: to,
+            iface: options.iface,
+            proto,
+            tos: options.tos,
+            ttl: options.ttl,
+            dont_fragment: options.dont_fragment,
+            header,
+            checksum_offset,
+            body: smallvec![body],
+            gso_size: 0,
+            gso_kind: GsoKind::None,
+        })
+    }
+
+    /// Takes the oldest packet.
+    ///
+    /// # Errors
+    /// A pending error; `WouldBlock` if nothing waits.
+    pub fn raw_recv(&mut self, id: SocketId) -> Result<ReceivedDatagram, SocketError> {
+        self.raw_mut(id)?.queue.pop()
+    }
+
+    /// The oldest packet, which stays (MSG_PEEK).
+    ///
+    /// # Errors
+    /// `WouldBlock` if nothing waits.
+    pub fn raw_peek(&self, id: SocketId) -> Result<&ReceivedDatagram, SocketError> {
+        let socket = self.raw.get(id).ok_or(SocketError::Invalid)?;
+        socket.queue.peek().ok_or(SocketError::WouldBlock)
+    }
+
+    /// There is room in a transmit queue again.
+    pub(super) fn raw_room(&mut self) {
+        for (id, socket) in self.raw.iter_mut() {
+            if core::mem::take(&mut socket.blocked) {
+                self.events.mark(id);
+            }
+        }
+    }
+
+    fn raw_mut(&mut self, id: SocketId) -> Result<&mut RawSocket, SocketError> {
+        self.raw.get_mut(id).ok_or(SocketError::Invalid)
+    }
+
+    fn ident_taken(&self, ident: u16) -> bool {
+        self.raw
+            .iter()
+            .any(|(_, socket)| socket.ident == Some(ident))
+    }
+
+    /// An identifier that no echo socket has.
+    fn free_ident(&mut self) -> Option<u16> {
+        let start = self.rng.next_u32() as u16;
+        (0..=u16::MAX)
+            .map(|step| start.wrapping_add(step))
+            .find(|ident| *ident != 0 && !self.ident_taken(*ident))
+    }
+}

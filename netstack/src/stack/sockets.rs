@@ -1,0 +1,101 @@
+//! Socket calls that every kind has.
+
+use std::net::{IpAddr, SocketAddr};
+
+use super::Stack;
+use crate::error::SocketError;
+use crate::socket::{Readiness, Shutdown, SocketId, SocketKind};
+
+impl Stack {
+    /// What the socket is ready for now; `None` if it is closed.
+    pub fn readiness(&self, id: SocketId) -> Option<Readiness> {
+        match id.kind() {
+            SocketKind::Udp => Some(self.udp.sockets.get(id)?.readiness()),
+            SocketKind::Raw => Some(self.raw.get(id)?.readiness()),
+            SocketKind::Tcp => self.tcp_readiness(id),
+        }
+    }
+
+    /// Calls `each` for every socket whose readiness may have changed since the last call, once each,
+    /// with what it is ready for now. The driver wakes who waits for it.
+    pub fn drain_events(&mut self, mut each: impl FnMut(SocketId, Readiness)) {
+        while let Some(id) = self.events.pop() {
+            if let Some(ready) = self.readiness(id) {
+                each(id, ready);
+            }
+        }
+    }
+
+    /// True if [`Stack::drain_events`] has something to report.
+    pub fn has_events(&self) -> bool {
+        !self.events.is_empty()
+    }
+
+    /// Closes a socket; its handle is dead. Closing twice does nothing.
+    pub fn close(&mut self, id: SocketId) {
+        match id.kind() {
+            SocketKind::Udp => {
+                self.udp.remove(id);
+            }
+            SocketKind::Raw => {
+                self.raw.remove(id);
+            }
+            SocketKind::Tcp => self.tcp_close(id),
+        }
+        self.settle();
+    }
+
+    /// Ends one or both directions.
+    ///
+    /// # Errors
+    /// `NotConnected`, `NotSupported` for raw sockets, `Invalid` if the socket is closed.
+    pub fn shutdown(&mut self, id: SocketId, how: Shutdown) -> Result<(), SocketError> {
+        let done = match id.kind() {
+            SocketKind::Udp => self.udp_shutdown(id, how),
+            SocketKind::Raw => Err(SocketError::NotSupported),
+            SocketKind::Tcp => self.tcp_shutdown(id, how),
+        };
+        self.settle();
+        done
+    }
+
+    /// The local address (getsockname).
+    ///
+    /// # Errors
+    /// `Invalid` if the socket is closed.
+    pub fn local_addr(&self, id: SocketId) -> Result<SocketAddr, SocketError> {
+        match id.kind() {
+            SocketKind::Udp => self.udp_local_addr(id),
+            SocketKind::Raw => {
+                let socket = self.raw.get(id).ok_or(SocketError::Invalid)?;
+                Ok(SocketAddr::new(socket.local, socket.ident.unwrap_or(0)))
+            }
+            SocketKind::Tcp => self.tcp_local_addr(id),
+        }
+    }
+
+    /// The peer's address (getpeername).
+    ///
+    /// # Errors
+    /// `NotConnected`, `Invalid` if the socket is closed.
+    pub fn peer_addr(&self, id: SocketId) -> Result<SocketAddr, SocketError> {
+        match id.kind() {
+            SocketKind::Udp => self.udp.get(id)?.remote.ok_or(SocketError::NotConnected),
+            SocketKind::Raw => {
+                let socket = self.raw.get(id).ok_or(SocketError::Invalid)?;
+                let remote: IpAddr = socket.remote.ok_or(SocketError::NotConnected)?;
+                Ok(SocketAddr::new(remote, 0))
+            }
+            SocketKind::Tcp => self.tcp_peer_addr(id),
+        }
+    }
+
+    /// Takes the pending error (SO_ERROR).
+    pub fn take_error(&mut self, id: SocketId) -> Option<SocketError> {
+        match id.kind() {
+            SocketKind::Udp => self.udp.sockets.get_mut(id)?.queue.take_error(),
+            SocketKind::Raw => self.raw.get_mut(id)?.queue.take_error(),
+            SocketKind::Tcp => self.tcp_take_error(id),
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! One UDP socket: options, addresses, receive queue.
+
+use std::net::{IpAddr, SocketAddr};
+
+use crate::network::{IfaceId, IpMeta};
+use crate::socket::{Readiness, ReceiveQueue};
+use crate::transport::ports::Claim;
+
+/// Options of a UDP socket. Those about binding are read by `bind`, the others at each use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UdpOptions {
+    /// SO_REUSEADDR.
+    pub reuse_addr: bool,
+    /// SO_REUSEPORT.
+    pub reuse_port: bool,
+    /// SO_BROADCAST.
+    pub broadcast: bool,
+    /// SO_BINDTODEVICE.
+    pub iface: Option<IfaceId>,
+    /// IP_TTL; 0 means the stack's default.
+    pub ttl: u8,
+    /// IP_MULTICAST_TTL.
+    pub multicast_ttl: u8,
+    /// IP_TOS.
+    pub tos: u8,
+    /// IP_MTU_DISCOVER at IP_PMTUDISC_DO: never fragment.
+    pub dont_fragment: bool,
+    /// IP_RECVERR: ICMP errors reach unconnected sockets too, soft ones as well.
+    pub recv_errors: bool,
+    /// SO_RCVBUF: bytes that wait to be received, overhead included.
+    pub recv_budget: usize,
+}
+
+impl UdpOptions {
+    pub(crate) fn new(recv_budget: usize) -> Self {
+        Self {
+            reuse_addr: false,
+            reuse_port: false,
+            broadcast: false,
+            iface: None,
+            ttl: 0,
+            multicast_ttl: 1,
+            tos: 0,
+            dont_fragment: false,
+            recv_errors: false,
+            recv_budget,
+        }
+    }
+}
+
+/// The state of a socket.
+#[derive(Debug)]
+pub(crate) struct UdpSocket {
+    pub(crate) options: UdpOptions,
+    /// Its hold on a local port, once bound.
+    pub(crate) claim: Option<Claim>,
+    /// The local address: unspecified until bound to one or connected.
+    pub(crate) local: IpAddr,
+    /// The peer, once connected.
+    pub(crate) remote: Option<SocketAddr>,
+    /// The local address was chosen by `connect`, and goes with it.
+    pub(crate) local_by_connect: bool,
+    pub(crate) queue: ReceiveQueue,
+    pub(crate) read_shut: bool,
+    pub(crate) write_shut: bool,
+    /// A send found the transmit queue full; room will be signalled.
+    pub(crate) blocked: bool,
+}
+
+impl UdpSocket {
+    /// A new socket of the family of `unspecified`.
+    pub(crate) fn new(unspecified: IpAddr, options: UdpOptions) -> Self {
+        Self {
+            options,
+            claim: None,
+            local: unspecified,
+            remote: None,
+            local_by_connect: false,
+            queue: ReceiveQueue::default(),
+            read_shut: false,
+            write_shut: false,
+            blocked: false,
+        }
+    }
+
+    /// The bound port, 0 if none.
+    pub(crate) fn port(&self) -> u16 {
+        self.claim.map_or(0, |claim| claim.port)
+    }
+
+    /// How well the socket fits a datagram, the higher the better; `None` if it is not for it.
+    pub(crate) fn score(&self, meta: &IpMeta, src_port: u16) -> Option<u32> {
+        let mut score = 1;
+        if !self.local.is_unspecified() {
+            if self.local != meta.dst && !meta.not_unicast {
+                return None;
+            }
+            // A socket bound to the group or broadcast address itself, or to one of ours.
+            if meta.not_unicast && self.local != meta.dst && meta.dst.is_multicast() {
+                return None;
+            }
+            score += 4;
+        } else if self.local.is_ipv4() != meta.dst.is_ipv4() {
+            return None;
+        }
+        if let Some(remote) = self.remote {
+            if remote != SocketAddr::new(meta.src, src_port) {
+                return None;
+            }
+            score += 4;
+        }
+        if let Some(iface) = self.options.iface {
+            if iface != meta.iface {
+                return None;
+            }
+            score += 4;
+        }
+        Some(score)
+    }
+
+    pub(crate) fn readiness(&self) -> Readiness {
+        let mut ready = Readiness::empty();
+        ready.set(
+            Readiness::READABLE,
+            !self.queue.is_empty() || self.read_shut,
+        );
+        ready.set(Readiness::RDHUP, self.read_shut);
+        ready.set(Readiness::HUP, self.read_shut && self.write_shut);
+        ready.set(Readiness::WRITABLE, !self.blocked);
+        if self.queue.has_error() {
+            ready |= Readiness::ERROR | Readiness::READABLE;
+        }
+        ready
+    }
+}
