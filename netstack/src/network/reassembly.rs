@@ -83,7 +83,7 @@ impl Reassembly {
         budget: usize,
     ) -> Reassembled {
         let end = fragment.offset + fragment.payload.len();
-        let odd = fragment.more && fragment.payload.len() % 8 != 0;
+        let odd = fragment.more && !fragment.payload.len().is_multiple_of(8);
         if fragment.payload.is_empty() || odd || end > DATAGRAM_MAX {
             return Reassembled::Refused;
         }

@@ -84,7 +84,8 @@ pub struct FastOpenCookie {
 impl FastOpenCookie {
     /// A cookie of `bytes`: none, or an even number from 4 to 16.
     pub fn new(bytes: &[u8]) -> Option<Self> {
-        let valid = bytes.is_empty() || ((4..=16).contains(&bytes.len()) && bytes.len() % 2 == 0);
+        let valid =
+            bytes.is_empty() || ((4..=16).contains(&bytes.len()) && bytes.len().is_multiple_of(2));
         valid.then(|| {
             let mut cookie = Self {
                 bytes: [0; 16],
@@ -314,7 +315,7 @@ impl TcpOptions {
                     ecr: be32(value, 4),
                 });
             }
-            (kind::SACK, len) if len >= 8 && len % 8 == 0 => {
+            (kind::SACK, len) if len >= 8 && len.is_multiple_of(8) => {
                 self.sack = value
                     .chunks_exact(8)
                     .take(SACK_BLOCKS_MAX)

@@ -39,7 +39,7 @@ fn each_defect_has_its_counter() {
     defect(with(0, 0x44), "IpInHdrErrors");
     defect(with(3, 19), "IpInHdrErrors");
     defect(with(19, 9), "IpInAddrErrors");
-    defect(with(16, 224), "IpInAddrErrors");
+    defect(with(16, 239), "IpInAddrErrors");
     defect(with(12, 224), "IpInMartianSource");
     defect(with(12, 127), "IpInMartianSource");
     defect(with(16, 127), "IpInMartianSource");

@@ -129,6 +129,7 @@ impl Wire {
     }
 
     fn stack(&mut self, host: usize) -> &mut Stack {
+        self.hosts[host].stack.set_now(self.now);
         &mut self.hosts[host].stack
     }
 
