@@ -4,9 +4,50 @@
 //! Guest memory is never a `&[u8]`: other guest threads change it at any time. Everything goes through
 //! [`MemoryManager::read`], [`MemoryManager::write`] and what is built on them.
 
+//! # Concepts
+//!
+//! The sandbox's memory is one file ([`MemoryFile`]), mapped once, linearly, in the Sentry; guests map
+//! pieces of it. A [`MemoryManager`] keeps what a guest asked for apart from what backs it so far
+//! (`state`): a mapping costs nothing until it is touched, and is then backed in large pieces that one
+//! order to the platform maps, so that the host resolves the single faults. Copy-on-write breaks in
+//! chunks (`fault`).
+//!
+//! # Lock order
+//!
+//! `MemoryManager::state`, then a mapped file's own locks ([`Mappable::backing`] is called under
+//! `state`: it must not touch guest memory), then the memory file's.
+
+mod copy;
+mod extents;
+mod fault;
+mod futex_word;
+mod guest_copy;
 pub mod io;
+mod io_buffers;
+mod manager;
+mod map;
+mod memory_file;
+mod range_map;
+mod shared;
+mod state;
+pub(crate) mod sys;
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
+mod user_io;
+mod vma;
 
 use std::os::fd::BorrowedFd;
+
+pub use fault::FaultSignal;
+pub use futex_word::FutexKey;
+pub use io_buffers::{BufDst, BufSrc};
+pub use manager::{Layout, MemLimit, MemoryManager};
+pub use memory_file::MemoryFile;
+pub use shared::SharedMemory;
+pub use user_io::{IoVec, IoVecs, UserDst, UserSrc};
+pub use vma::{MemUsage, MmapRequest, Purpose, VmaInfo};
 
 /// Bytes in a page.
 pub const PAGE_SIZE: u64 = 4096;
