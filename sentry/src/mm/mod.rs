@@ -3,7 +3,7 @@
 //!
 //! Guest memory is never a `&[u8]`: other guest threads change it at any time. Everything goes through
 //! [`MemoryManager::read`], [`MemoryManager::write`] and what is built on them.
-
+//!
 //! # Concepts
 //!
 //! The sandbox's memory is one file ([`MemoryFile`]), mapped once, linearly, in the Sentry; guests map
@@ -82,9 +82,3 @@ pub enum MapBacking<'a> {
         len: u64,
     },
 }
-
-/// One guest address space.
-pub struct MemoryManager(());
-
-/// The sandbox's memory file.
-pub struct MemoryFile(());
