@@ -2,7 +2,7 @@
 //! instead of the kernel's own stack.
 
 use std::io;
-use std::os::fd::{OwnedFd, RawFd};
+use std::os::fd::{BorrowedFd, OwnedFd};
 
 use super::packet_io::PacketIo;
 use super::sys::{self, iface};
@@ -10,20 +10,15 @@ use super::{Device, DeviceCaps, MacAddr, Medium};
 use crate::buf::{RxBatch, SUPER_PACKET_MAX, TxBatch};
 use crate::time::Instant;
 
-/// How frames are exchanged with a packet socket.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct AfPacketConfig {
-    /// A 10-byte virtio header precedes each frame (PACKET_VNET_HDR).
-    pub vnet: bool,
-    /// The interface's MTU in bytes.
-    pub mtu: u32,
-}
-
 /// A raw packet socket bound to one interface.
+///
+/// Each frame has a virtio header (PACKET_VNET_HDR) in front: what another interface of this machine
+/// sends (the other end of a veth pair) may be a super-packet and has no checksum yet, and only the
+/// header tells.
 #[derive(Debug)]
 pub struct AfPacketDevice {
     io: PacketIo,
-    config: AfPacketConfig,
+    mtu: u32,
 }
 
 impl AfPacketDevice {
@@ -31,10 +26,9 @@ impl AfPacketDevice {
     ///
     /// # Errors
     /// `PermissionDenied` without CAP_NET_RAW, ENODEV if there is no such interface.
-    pub fn open(name: &str, vnet: bool) -> io::Result<Self> {
-        let fd = Self::open_fd(name, vnet)?;
-        let mtu = iface::mtu(name)?;
-        Self::from_fd(fd, AfPacketConfig { vnet, mtu })
+    pub fn open(name: &str) -> io::Result<Self> {
+        let fd = Self::open_fd(name)?;
+        Self::from_fd(fd, iface::mtu(name)?)
     }
 
     /// Opens only the descriptor, to be donated to a confined process that passes it to
@@ -42,19 +36,19 @@ impl AfPacketDevice {
     ///
     /// # Errors
     /// As [`AfPacketDevice::open`].
-    pub fn open_fd(name: &str, vnet: bool) -> io::Result<OwnedFd> {
-        sys::packet::open(nix::net::if_::if_nametoindex(name)?, vnet)
+    pub fn open_fd(name: &str) -> io::Result<OwnedFd> {
+        sys::packet::open(nix::net::if_::if_nametoindex(name)?)
     }
 
-    /// Takes over a packet socket that somebody else has bound and set up as `config` says. Copies
-    /// of outgoing frames must be off (PACKET_IGNORE_OUTGOING), as [`AfPacketDevice::open_fd`] does.
+    /// Takes over a packet socket from [`AfPacketDevice::open_fd`], for an interface with this MTU in
+    /// bytes. No further privilege is needed.
     ///
     /// # Errors
     /// If the descriptor cannot be made non-blocking.
-    pub fn from_fd(fd: OwnedFd, config: AfPacketConfig) -> io::Result<Self> {
+    pub fn from_fd(fd: OwnedFd, mtu: u32) -> io::Result<Self> {
         Ok(Self {
-            io: PacketIo::new(fd, config.vnet, config.mtu)?,
-            config,
+            io: PacketIo::new(fd, true, mtu)?,
+            mtu,
         })
     }
 
@@ -76,13 +70,9 @@ impl Device for AfPacketDevice {
     fn caps(&self) -> DeviceCaps {
         DeviceCaps {
             medium: Medium::Ethernet,
-            mtu: self.config.mtu,
-            tx_checksum: self.config.vnet,
-            gso_max: if self.config.vnet {
-                SUPER_PACKET_MAX as u32
-            } else {
-                0
-            },
+            mtu: self.mtu,
+            tx_checksum: true,
+            gso_max: SUPER_PACKET_MAX as u32,
         }
     }
 
@@ -94,11 +84,11 @@ impl Device for AfPacketDevice {
         self.io.transmit(Medium::Ethernet, batch)
     }
 
-    fn raw_fd(&self) -> Option<RawFd> {
-        Some(self.io.raw_fd())
+    fn fd(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.io.fd())
     }
 
-    fn writable_fd(&self) -> Option<RawFd> {
-        Some(self.io.raw_fd())
+    fn announces_room(&self) -> bool {
+        true
     }
 }

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::io::{self, Write};
-use std::os::fd::RawFd;
+use std::os::fd::BorrowedFd;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use pcap_file::DataLink;
@@ -135,12 +135,12 @@ impl<D: Device, W: Write> Device for Capture<D, W> {
         self.inner.transmit_pending()
     }
 
-    fn raw_fd(&self) -> Option<RawFd> {
-        self.inner.raw_fd()
+    fn fd(&self) -> Option<BorrowedFd<'_>> {
+        self.inner.fd()
     }
 
-    fn writable_fd(&self) -> Option<RawFd> {
-        self.inner.writable_fd()
+    fn announces_room(&self) -> bool {
+        self.inner.announces_room()
     }
 }
 

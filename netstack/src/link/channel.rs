@@ -5,7 +5,7 @@
 //! descriptor when there is room again.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -176,8 +176,8 @@ impl Device for ChannelDevice {
         Ok(taken)
     }
 
-    fn raw_fd(&self) -> Option<RawFd> {
-        Some(self.side.ours.event.as_fd().as_raw_fd())
+    fn fd(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.side.ours.event.as_fd())
     }
 }
 

@@ -6,7 +6,7 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::io;
-use std::os::fd::RawFd;
+use std::os::fd::BorrowedFd;
 
 use super::{Device, DeviceCaps};
 use crate::buf::{Bytes, RxBatch, RxChecksum, RxPacket, TxBatch, TxPacket};
@@ -336,12 +336,12 @@ impl<D: Device> Device for Fault<D> {
         !self.blocked.is_empty() || self.inner.transmit_pending()
     }
 
-    fn raw_fd(&self) -> Option<RawFd> {
-        self.inner.raw_fd()
+    fn fd(&self) -> Option<BorrowedFd<'_>> {
+        self.inner.fd()
     }
 
-    fn writable_fd(&self) -> Option<RawFd> {
-        self.inner.writable_fd()
+    fn announces_room(&self) -> bool {
+        self.inner.announces_room()
     }
 }
 

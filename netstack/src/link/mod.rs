@@ -20,7 +20,7 @@ mod vnet;
 use crate::buf::{RxBatch, TxBatch};
 use crate::time::Instant;
 use std::io;
-use std::os::fd::RawFd;
+use std::os::fd::BorrowedFd;
 
 /// Length of an Ethernet header without VLAN tag.
 pub const ETHERNET_HEADER_LEN: usize = 14;
@@ -82,14 +82,14 @@ pub trait Device {
     }
 
     /// The descriptor that becomes readable when there is something to receive, for devices that have one.
-    fn raw_fd(&self) -> Option<RawFd> {
+    fn fd(&self) -> Option<BorrowedFd<'_>> {
         None
     }
 
-    /// The descriptor that becomes writable when [`Device::transmit`] can go on. `None`: room is
-    /// announced through [`Device::raw_fd`] becoming readable, or by [`Device::poll_timeout`].
-    fn writable_fd(&self) -> Option<RawFd> {
-        None
+    /// True if that descriptor becomes writable when [`Device::transmit`] can go on. If not, room
+    /// is announced by its becoming readable, or by [`Device::poll_timeout`].
+    fn announces_room(&self) -> bool {
+        false
     }
 }
 
@@ -114,11 +114,11 @@ impl<D: Device + ?Sized> Device for Box<D> {
         (**self).transmit_pending()
     }
 
-    fn raw_fd(&self) -> Option<RawFd> {
-        (**self).raw_fd()
+    fn fd(&self) -> Option<BorrowedFd<'_>> {
+        (**self).fd()
     }
 
-    fn writable_fd(&self) -> Option<RawFd> {
-        (**self).writable_fd()
+    fn announces_room(&self) -> bool {
+        (**self).announces_room()
     }
 }

@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::os::fd::RawFd;
+use std::os::fd::BorrowedFd;
 
 use super::gro::Merger;
 use super::segment::segment;
@@ -103,11 +103,11 @@ impl<D: Device> Device for SoftOffload<D> {
         !self.pieces.is_empty() || self.inner.transmit_pending()
     }
 
-    fn raw_fd(&self) -> Option<RawFd> {
-        self.inner.raw_fd()
+    fn fd(&self) -> Option<BorrowedFd<'_>> {
+        self.inner.fd()
     }
 
-    fn writable_fd(&self) -> Option<RawFd> {
-        self.inner.writable_fd()
+    fn announces_room(&self) -> bool {
+        self.inner.announces_room()
     }
 }

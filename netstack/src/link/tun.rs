@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::Ipv4Addr;
-use std::os::fd::{OwnedFd, RawFd};
+use std::os::fd::{BorrowedFd, OwnedFd};
 
 use super::packet_io::PacketIo;
 use super::sys::{self, iface};
@@ -109,11 +109,11 @@ impl Device for TunDevice {
         self.io.transmit(self.config.medium, batch)
     }
 
-    fn raw_fd(&self) -> Option<RawFd> {
-        Some(self.io.raw_fd())
+    fn fd(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.io.fd())
     }
 
-    fn writable_fd(&self) -> Option<RawFd> {
-        Some(self.io.raw_fd())
+    fn announces_room(&self) -> bool {
+        true
     }
 }

@@ -15,8 +15,8 @@ const PACKET_VNET_HDR: libc::c_int = 15;
 const PACKET_IGNORE_OUTGOING: libc::c_int = 23;
 
 /// Opens a raw packet socket, bound to all protocols of the interface, that does not see what this
-/// host sends. `vnet` puts a virtio header in front of each packet.
-pub(crate) fn open(ifindex: u32, vnet: bool) -> io::Result<OwnedFd> {
+/// host sends. Each packet has a virtio header in front.
+pub(crate) fn open(ifindex: u32) -> io::Result<OwnedFd> {
     // Protocol 0 until the bind: no packet of another interface gets in between.
     let fd = socket(
         AddressFamily::Packet,
@@ -25,9 +25,7 @@ pub(crate) fn open(ifindex: u32, vnet: bool) -> io::Result<OwnedFd> {
         None,
     )?;
     set_option(&fd, PACKET_IGNORE_OUTGOING)?;
-    if vnet {
-        set_option(&fd, PACKET_VNET_HDR)?;
-    }
+    set_option(&fd, PACKET_VNET_HDR)?;
     let address = libc::sockaddr_ll {
         sll_family: libc::AF_PACKET as u16,
         sll_protocol: (libc::ETH_P_ALL as u16).to_be(),

@@ -1,0 +1,110 @@
+//! The simulator itself: stacks that talk in virtual time, the same way for the same seed.
+
+use std::cell::RefCell;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::rc::Rc;
+use std::time::Duration;
+
+use netstack::error::SocketError;
+use netstack::link::{DeviceCaps, MacAddr, Medium};
+use netstack::network::IfaceId;
+use netstack::network::addr::Cidr;
+use netstack::socket::Family;
+use netstack::stack::{InterfaceConfig, Stack, StackConfig};
+use netstack::testing::{LinkConfig, Sim};
+use netstack::time::Instant;
+
+fn stack(last_byte: u8) -> (Stack, IfaceId) {
+    let mut stack = Stack::new(StackConfig::default(), [last_byte; 16]);
+    let caps = DeviceCaps {
+        medium: Medium::Ethernet,
+        mtu: 1_500,
+        tx_checksum: false,
+        gso_max: 0,
+    };
+    let mac = MacAddr([2, 0, 0, 0, 0, last_byte]);
+    let config = InterfaceConfig {
+        name: "eth0".into(),
+        mac,
+        caps,
+    };
+    let iface = stack.add_interface(config).unwrap();
+    let address = Cidr::new(ip(last_byte), 24).unwrap();
+    stack.add_address(iface, address).unwrap();
+    (stack, iface)
+}
+
+fn ip(last_byte: u8) -> IpAddr {
+    Ipv4Addr::new(10, 0, 0, last_byte).into()
+}
+
+type Trace = Vec<(Instant, Vec<u8>)>;
+
+/// Sends `count` datagrams, one each 10 ms, to an echo server. Returns the replies and every packet sent.
+fn echo_run(config: LinkConfig, seed: u8, count: u32) -> (Vec<u32>, Trace) {
+    let mut sim = Sim::new();
+    let ((client, at_client), (server, at_server)) = (stack(1), stack(2));
+    let (client, server) = (sim.add_stack(client), sim.add_stack(server));
+    sim.connect((client, at_client), (server, at_server), config, [seed; 16]);
+    let trace = Rc::new(RefCell::new(Trace::new()));
+    let recorder = trace.clone();
+    sim.set_tap(Box::new(move |at, _, packet| {
+        recorder.borrow_mut().push((at, packet.to_vec()));
+    }));
+
+    let asking = sim.stack(client).udp_open(Family::V4);
+    let answering = sim.stack(server).udp_open(Family::V4);
+    let to = SocketAddr::new(ip(2), 7);
+    sim.stack(server).udp_bind(answering, to).unwrap();
+    let mut replies = Vec::new();
+    for number in 0..count {
+        let sent = sim
+            .stack(client)
+            .udp_send(asking, number.to_be_bytes().to_vec(), Some(to));
+        assert_eq!(sent, Ok(4));
+        sim.run(Duration::from_millis(10), |sim| {
+            while let Ok(datagram) = sim.stack(server).udp_recv(answering) {
+                let stack = sim.stack(server);
+                stack
+                    .udp_send(answering, datagram.data, Some(datagram.from))
+                    .unwrap();
+            }
+            loop {
+                match sim.stack(client).udp_recv(asking) {
+                    Ok(reply) => {
+                        replies.push(u32::from_be_bytes(reply.data[..].try_into().unwrap()));
+                    }
+                    Err(SocketError::WouldBlock) => return false,
+                    Err(error) => panic!("{error}"),
+                }
+            }
+        });
+    }
+    let trace = trace.take();
+    (replies, trace)
+}
+
+#[test]
+fn a_clean_link_answers_all_in_order() {
+    let (replies, _) = echo_run(LinkConfig::default(), 1, 100);
+    assert!(replies.into_iter().eq(0..100));
+}
+
+#[test]
+fn a_lossy_link_loses_and_the_same_seed_loses_the_same() {
+    let config = LinkConfig {
+        loss: 0.1,
+        duplicate: 0.1,
+        reorder: 0.1,
+        reorder_delay: Duration::from_millis(30),
+        ..LinkConfig::default()
+    };
+    let (replies, trace) = echo_run(config, 2, 300);
+    let mut distinct = replies.clone();
+    distinct.sort_unstable();
+    distinct.dedup();
+    assert!(distinct.len() > 200 && distinct.len() < 300);
+    assert!(replies.len() > distinct.len(), "some came twice");
+    assert!(!replies.is_sorted(), "some were overtaken");
+    assert_eq!(echo_run(config, 2, 300), (replies, trace));
+}
