@@ -4,8 +4,8 @@
 //! inside the stack ever asks the OS. SipHash in counter mode is keyed and unpredictable to a
 //! network peer, which is what ephemeral ports, IP identifiers and secrets need.
 
-use core::hash::Hasher;
-use siphasher::sip::SipHasher24;
+use core::hash::{BuildHasher, Hasher};
+use siphasher::sip::{SipHasher13, SipHasher24};
 
 /// A keyed generator: the same seed gives the same sequence.
 #[derive(Clone, Debug)]
@@ -51,6 +51,36 @@ impl Rng {
     /// A fresh 128-bit key, for a keyed hash of its own.
     pub fn key(&mut self) -> [u64; 2] {
         [self.next_u64(), self.next_u64()]
+    }
+
+    /// A generator of its own, which goes on independently of this one.
+    pub fn fork(&mut self) -> Self {
+        let [key0, key1] = self.key();
+        Self {
+            key0,
+            key1,
+            counter: 0,
+        }
+    }
+}
+
+/// Keys the hash of a table that peers can fill, so that they can't choose what collides; and unlike
+/// the standard library's, the order of its entries follows from the seed.
+#[derive(Clone, Debug)]
+pub struct KeyedState([u64; 2]);
+
+impl KeyedState {
+    /// A state with a fresh key.
+    pub fn new(rng: &mut Rng) -> Self {
+        Self(rng.key())
+    }
+}
+
+impl BuildHasher for KeyedState {
+    type Hasher = SipHasher13;
+
+    fn build_hasher(&self) -> SipHasher13 {
+        SipHasher13::new_with_keys(self.0[0], self.0[1])
     }
 }
 

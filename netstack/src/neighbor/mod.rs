@@ -11,7 +11,7 @@ use std::net::IpAddr;
 use crate::buf::TxPacket;
 use crate::link::MacAddr;
 use crate::network::IfaceId;
-use crate::rng::Rng;
+use crate::rng::{KeyedState, Rng};
 use crate::time::{Duration, Instant};
 use entry::Entry;
 
@@ -106,14 +106,21 @@ pub(crate) enum Evidence {
 }
 
 /// All neighbours of a stack.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct NeighborTable {
-    entries: HashMap<(IfaceId, IpAddr), Entry>,
+    entries: HashMap<(IfaceId, IpAddr), Entry, KeyedState>,
     /// No later than the earliest deadline of any entry.
     wake: Option<Instant>,
 }
 
 impl NeighborTable {
+    pub(crate) fn new(rng: &mut Rng) -> Self {
+        Self {
+            entries: HashMap::with_hasher(KeyedState::new(rng)),
+            wake: None,
+        }
+    }
+
     /// Finds where packets for `addr` go, and notes that it is in use.
     pub(crate) fn resolve(
         &mut self,

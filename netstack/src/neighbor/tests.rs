@@ -14,7 +14,7 @@ struct Bench {
 impl Bench {
     fn new() -> Self {
         Self {
-            table: NeighborTable::default(),
+            table: NeighborTable::new(&mut Rng::from_seed([4; 16])),
             config: NeighborConfig::default(),
             rng: Rng::from_seed([5; 16]),
             now: Instant::from_millis(1000),

@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 
+use crate::rng::{KeyedState, Rng};
 use crate::time::{Duration, Instant};
 
 /// Errors that a peer may draw at once (Linux `XRLIM_BURST_FACTOR`).
@@ -33,10 +34,10 @@ impl Default for IcmpLimits {
 }
 
 /// The buckets.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct IcmpLimiter {
     global: Option<Bucket>,
-    peers: HashMap<IpAddr, Bucket>,
+    peers: HashMap<IpAddr, Bucket, KeyedState>,
 }
 
 /// A token bucket: `tokens` at time `at`, in nanoseconds of credit.
@@ -61,6 +62,13 @@ impl Bucket {
 }
 
 impl IcmpLimiter {
+    pub(crate) fn new(rng: &mut Rng) -> Self {
+        Self {
+            global: None,
+            peers: HashMap::with_hasher(KeyedState::new(rng)),
+        }
+    }
+
     /// True if a limited message to `peer` may be sent now; counts it if so.
     pub(crate) fn allow(&mut self, now: Instant, peer: IpAddr, limits: &IcmpLimits) -> bool {
         if limits.icmp_ratelimit == 0 {
@@ -95,7 +103,10 @@ mod tests {
 
     #[test]
     fn a_peer_gets_a_burst_and_then_one_a_second() {
-        let (mut limiter, limits) = (IcmpLimiter::default(), IcmpLimits::default());
+        let (mut limiter, limits) = (
+            IcmpLimiter::new(&mut Rng::from_seed([1; 16])),
+            IcmpLimits::default(),
+        );
         let (peer, other) = ("10.0.0.1".parse().unwrap(), "10.0.0.2".parse().unwrap());
         let now = Instant::from_millis(1);
         let sent = (0..100)
@@ -110,7 +121,10 @@ mod tests {
 
     #[test]
     fn the_whole_stack_is_limited_too() {
-        let (mut limiter, limits) = (IcmpLimiter::default(), IcmpLimits::default());
+        let (mut limiter, limits) = (
+            IcmpLimiter::new(&mut Rng::from_seed([1; 16])),
+            IcmpLimits::default(),
+        );
         let sent = (0..500_u32)
             .filter(|n| limiter.allow(Instant::ZERO, IpAddr::V4((*n).into()), &limits))
             .count();
@@ -124,7 +138,7 @@ mod tests {
             icmp_ratelimit: 0,
             ..IcmpLimits::default()
         };
-        let mut limiter = IcmpLimiter::default();
+        let mut limiter = IcmpLimiter::new(&mut Rng::from_seed([1; 16]));
         let peer = "10.0.0.1".parse().unwrap();
         assert!((0..1000).all(|_| limiter.allow(Instant::ZERO, peer, &limits)));
     }

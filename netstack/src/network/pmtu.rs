@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 
+use crate::rng::{KeyedState, Rng};
 use crate::time::{Duration, Instant};
 
 /// A learned MTU is forgotten after this long (Linux `mtu_expires`, RFC 1191 section 6.3).
@@ -13,9 +14,9 @@ const ENTRIES_MAX: usize = 4096;
 pub(crate) const MIN_PMTU: u32 = 552;
 
 /// Path MTUs by destination.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct PmtuCache {
-    entries: HashMap<IpAddr, Entry>,
+    entries: HashMap<IpAddr, Entry, KeyedState>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -25,6 +26,12 @@ struct Entry {
 }
 
 impl PmtuCache {
+    pub(crate) fn new(rng: &mut Rng) -> Self {
+        Self {
+            entries: HashMap::with_hasher(KeyedState::new(rng)),
+        }
+    }
+
     /// The MTU towards `dst`, no larger than `link_mtu`.
     pub(crate) fn mtu(&self, now: Instant, dst: IpAddr, link_mtu: u32) -> u32 {
         if self.entries.is_empty() {
@@ -85,7 +92,7 @@ mod tests {
 
     #[test]
     fn lowers_and_expires() {
-        let mut cache = PmtuCache::default();
+        let mut cache = PmtuCache::new(&mut Rng::from_seed([1; 16]));
         let (now, dst) = (Instant::from_millis(5), "10.0.0.1".parse().unwrap());
         assert_eq!(cache.lower(now, dst, 1400, 1500, 1500), Some(1400));
         assert_eq!(cache.lower(now, dst, 1450, 1500, 1500), None);
@@ -98,7 +105,7 @@ mod tests {
 
     #[test]
     fn is_bounded() {
-        let mut cache = PmtuCache::default();
+        let mut cache = PmtuCache::new(&mut Rng::from_seed([1; 16]));
         for n in 0..(ENTRIES_MAX as u32 + 100) {
             let now = Instant::from_micros(u64::from(n));
             let dst = IpAddr::V4(n.into());

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 
 use crate::buf::{Bytes, BytesMut};
+use crate::rng::{KeyedState, Rng};
 use crate::time::{Duration, Instant};
 
 /// Fragments of one datagram at most: the largest one in pieces of an MTU of 576.
@@ -50,9 +51,9 @@ pub(crate) enum Reassembled {
 }
 
 /// Datagrams that wait for the rest of their pieces.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Reassembly {
-    waiting: HashMap<FragmentKey, Partial>,
+    waiting: HashMap<FragmentKey, Partial, KeyedState>,
     /// By deadline, and by age among equal ones.
     order: BTreeMap<(Instant, u64), FragmentKey>,
     started: u64,
@@ -73,6 +74,15 @@ struct Partial {
 }
 
 impl Reassembly {
+    pub(crate) fn new(rng: &mut Rng) -> Self {
+        Self {
+            waiting: HashMap::with_hasher(KeyedState::new(rng)),
+            order: BTreeMap::new(),
+            started: 0,
+            bytes: 0,
+        }
+    }
+
     /// Takes a fragment.
     pub(crate) fn insert(
         &mut self,
@@ -243,6 +253,10 @@ mod tests {
 
     const TIME: Duration = Duration::from_secs(30);
 
+    fn table() -> Reassembly {
+        Reassembly::new(&mut crate::rng::Rng::from_seed([1; 16]))
+    }
+
     fn key(id: u32) -> FragmentKey {
         FragmentKey {
             src: IpAddr::from([10, 0, 0, 1]),
@@ -271,7 +285,7 @@ mod tests {
 
     #[test]
     fn overlap_drops_the_datagram() {
-        let (data, mut table) = (data(40), Reassembly::default());
+        let (data, mut table) = (data(40), table());
         assert_eq!(
             add(&mut table, 1, fragment(&data, 0, 16)),
             Reassembled::Waiting
@@ -285,7 +299,7 @@ mod tests {
 
     #[test]
     fn a_second_end_is_a_contradiction() {
-        let (data, mut table) = (data(40), Reassembly::default());
+        let (data, mut table) = (data(40), table());
         add(&mut table, 1, fragment(&data, 32, 40));
         let longer = Fragment {
             more: true,
@@ -301,7 +315,7 @@ mod tests {
 
     #[test]
     fn impossible_lengths_are_refused() {
-        let (data, mut table) = (data(40), Reassembly::default());
+        let (data, mut table) = (data(40), table());
         let odd = Fragment {
             more: true,
             ..fragment(&data, 0, 9)
@@ -318,7 +332,7 @@ mod tests {
 
     #[test]
     fn memory_is_bounded_and_the_oldest_goes() {
-        let (data, mut table) = (data(2000), Reassembly::default());
+        let (data, mut table) = (data(2000), table());
         for id in 0..100_u32 {
             let now = Instant::from_millis(u64::from(id));
             table.insert(now, key(id), fragment(&data, 0, 1000), TIME, 10_000);
@@ -329,7 +343,7 @@ mod tests {
 
     #[test]
     fn time_ends() {
-        let (data, mut table) = (data(40), Reassembly::default());
+        let (data, mut table) = (data(40), table());
         add(&mut table, 1, fragment(&data, 0, 16));
         add(&mut table, 2, fragment(&data, 8, 16));
         assert_eq!(table.poll_timeout(), Some(Instant::ZERO + TIME));
@@ -347,7 +361,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_order_gives_the_datagram(len in 1_usize..400, step in 1_usize..10, keys in proptest::collection::vec(any::<u32>(), 60)) {
-            let (data, mut table, step) = (data(len), Reassembly::default(), step * 8);
+            let (data, mut table, step) = (data(len), table(), step * 8);
             let mut pieces: Vec<usize> = (0..len).step_by(step).collect();
             pieces.sort_by_key(|at| keys[at / step]);
             let last = pieces.len() - 1;

@@ -39,6 +39,8 @@ counters! {
         ip_in_martian_src = "IpInMartianSource",
         /// Destinations that are not ours.
         ip_in_addr_errors = "IpInAddrErrors",
+        /// Unicast packets in a link broadcast or multicast.
+        ip_in_link_group = "IpInLinkGroup",
         /// Protocols that nobody handles.
         ip_in_unknown_protos = "IpInUnknownProtos",
         /// Packets delivered to a transport.

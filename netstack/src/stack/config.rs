@@ -6,9 +6,16 @@ use crate::neighbor::NeighborConfig;
 use crate::network::icmp_limit::IcmpLimits;
 use crate::time::Duration;
 
-/// All settings outside TCP. They are read at each use: a change takes effect at once.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// All settings of a stack.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StackConfig {
+    /// Everything outside TCP.
+    pub net: NetConfig,
+}
+
+/// The settings outside TCP. They are read at each use: a change takes effect at once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NetConfig {
     /// TTL of packets whose socket does not choose one.
     pub ip_default_ttl: u8,
     /// Do not answer echo requests at all.
@@ -37,7 +44,7 @@ pub struct StackConfig {
     pub neighbor: NeighborConfig,
 }
 
-impl Default for StackConfig {
+impl Default for NetConfig {
     fn default() -> Self {
         Self {
             ip_default_ttl: 64,
@@ -68,7 +75,7 @@ pub enum SettingError {
     BadValue,
 }
 
-impl StackConfig {
+impl NetConfig {
     /// Changes a setting by the last part of its sysctl name (`ip_default_ttl`), with the sysctl's
     /// text form.
     ///
@@ -152,7 +159,7 @@ mod tests {
 
     #[test]
     fn what_is_set_is_read_back() {
-        let mut config = StackConfig::default();
+        let mut config = NetConfig::default();
         for (name, value) in [
             ("ip_default_ttl", "7"),
             ("icmp_echo_ignore_all", "1"),
@@ -167,7 +174,7 @@ mod tests {
 
     #[test]
     fn bad_values_change_nothing() {
-        let mut config = StackConfig::default();
+        let mut config = NetConfig::default();
         for (name, value) in [
             ("ip_default_ttl", "0"),
             ("ip_default_ttl", "256"),
@@ -182,7 +189,7 @@ mod tests {
             );
         }
         assert_eq!(config.set("bogus", "1"), Err(SettingError::Unknown));
-        assert_eq!(config, StackConfig::default());
+        assert_eq!(config, NetConfig::default());
         assert_eq!(config.get("bogus"), None);
     }
 }

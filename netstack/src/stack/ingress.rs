@@ -4,6 +4,8 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use super::Stack;
 use super::net::LOOPBACK;
+use bytes::Buf;
+
 use crate::buf::{Bytes, RxChecksum, RxPacket};
 use crate::link::Medium;
 use crate::network::addr::is_bad_source;
@@ -69,7 +71,7 @@ impl Stack {
                 self.net.stats.link_in_other_host += 1;
                 return;
             }
-            packet.data = packet.data.slice(len..);
+            packet.data.advance(len);
             match header.ethertype {
                 ethertype::IPV4 => {}
                 ethertype::ARP => return self.net.arp_in(iface, &packet.data, !link.group),
@@ -82,7 +84,7 @@ impl Stack {
         self.ipv4_in(link, packet);
     }
 
-    fn ipv4_in(&mut self, link: LinkInfo, packet: RxPacket) {
+    fn ipv4_in(&mut self, link: LinkInfo, mut packet: RxPacket) {
         let stats = &mut self.net.stats;
         stats.ip_in_receives += 1;
         stats.ip_in_octets += packet.data.len() as u64;
@@ -105,8 +107,10 @@ impl Stack {
         let Some(not_unicast) = self.addresses_pass(link, &repr) else {
             return;
         };
+        // Padding of short frames.
+        packet.data.truncate(total);
         let inbound = Inbound {
-            packet: packet.data.slice(..total),
+            packet: packet.data,
             header_len,
             proto: repr.proto,
             meta: IpMeta {
@@ -166,7 +170,12 @@ impl Stack {
             self.net.stats.ip_in_addr_errors += 1;
             return None;
         }
-        Some(link.group)
+        if link.group {
+            // RFC 1122 section 3.3.6: a link broadcast must not carry a unicast packet.
+            self.net.stats.ip_in_link_group += 1;
+            return None;
+        }
+        Some(false)
     }
 
     /// Hands a whole datagram to raw sockets and to its transport.

@@ -31,7 +31,7 @@ mod tcp_glue;
 mod tests;
 mod udp_calls;
 
-pub use config::{SettingError, StackConfig};
+pub use config::{NetConfig, SettingError, StackConfig};
 pub use iface::InterfaceConfig;
 pub use net::LOOPBACK;
 pub use setup::{ConfigError, InterfaceInfo, NeighborInfo};
@@ -71,18 +71,10 @@ impl Stack {
     /// follows from `seed`, which must be unpredictable outside of tests.
     pub fn new(config: StackConfig, seed: [u8; 16]) -> Self {
         let mut rng = Rng::from_seed(seed);
-        let fork = |rng: &mut Rng| {
-            let key = rng.key();
-            let mut seed = [0; 16];
-            seed[..8].copy_from_slice(&key[0].to_le_bytes());
-            seed[8..].copy_from_slice(&key[1].to_le_bytes());
-            Rng::from_seed(seed)
-        };
-        let net_rng = fork(&mut rng);
         let mut stack = Self {
-            net: Net::new(config, net_rng),
-            reassembly: Reassembly::default(),
-            icmp_limit: IcmpLimiter::default(),
+            net: Net::new(config.net, rng.fork()),
+            reassembly: Reassembly::new(&mut rng),
+            icmp_limit: IcmpLimiter::new(&mut rng),
             udp: UdpTable::new(&mut rng),
             udp_stats: UdpStats::default(),
             raw: SocketTable::new(SocketKind::Raw),
@@ -94,14 +86,23 @@ impl Stack {
         stack
     }
 
-    /// The settings, to read or change at any time.
-    pub fn config_mut(&mut self) -> &mut StackConfig {
+    /// The settings outside TCP, to read or change at any time.
+    pub fn net_config_mut(&mut self) -> &mut NetConfig {
         &mut self.net.config
     }
 
-    /// The settings.
-    pub fn config(&self) -> &StackConfig {
-        &self.net.config
+    /// Changes a setting by its sysctl name (`tcp_syncookies`, `net.ipv4.tcp_syncookies` or
+    /// `net/ipv4/tcp_syncookies`), with the sysctl's text form.
+    ///
+    /// # Errors
+    /// `Unknown` or `BadValue`; nothing is changed then.
+    pub fn set_setting(&mut self, name: &str, value: &str) -> Result<(), SettingError> {
+        self.net.config.set(last_part(name), value)
+    }
+
+    /// The text form of a setting, `None` if there is no such setting.
+    pub fn setting(&self, name: &str) -> Option<String> {
+        self.net.config.get(last_part(name))
     }
 
     /// A copy of all counters.
@@ -182,11 +183,23 @@ impl Stack {
     /// Finishes a call: receives what was sent to ourselves, tells sockets of packets that could not
     /// be sent and of room to send.
     fn settle(&mut self) {
-        self.report_undeliverable();
-        self.run_loopback();
-        while self.net.take_room_signal() {
+        for _ in 0..SETTLE_ROUNDS {
+            self.report_undeliverable();
+            self.run_loopback();
+            if !self.net.take_room_signal() {
+                break;
+            }
             self.udp.transmit_room(&mut self.events);
             self.raw_room();
         }
     }
+}
+
+/// Rounds of receiving from ourselves and sending into the room that made; what is left is a timer
+/// that is due.
+const SETTLE_ROUNDS: usize = 8;
+
+/// `net.ipv4.tcp_sack` and `net/ipv4/tcp_sack` are `tcp_sack`.
+fn last_part(name: &str) -> &str {
+    name.rsplit(['.', '/']).next().unwrap_or(name)
 }

@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr};
 
-use super::config::StackConfig;
+use super::config::NetConfig;
 use super::iface::{Iface, InterfaceConfig};
 use crate::buf::{RxPacket, SUPER_PACKET_MAX, TxPacket};
 use crate::error::SocketError;
@@ -26,7 +26,7 @@ pub const LOOPBACK: IfaceId = IfaceId(0);
 #[derive(Debug)]
 pub(crate) struct Net {
     pub(super) now: Instant,
-    pub(super) config: StackConfig,
+    pub(super) config: NetConfig,
     pub(super) ifaces: Vec<Iface>,
     pub(super) routes: RouteTable,
     pub(super) neighbors: NeighborTable,
@@ -68,13 +68,13 @@ pub(super) struct Path {
 }
 
 impl Net {
-    pub(super) fn new(config: StackConfig, mut rng: Rng) -> Self {
+    pub(super) fn new(config: NetConfig, mut rng: Rng) -> Self {
         let mut net = Self {
             now: Instant::ZERO,
             ifaces: Vec::new(),
             routes: RouteTable::default(),
-            neighbors: NeighborTable::default(),
-            pmtu: PmtuCache::default(),
+            neighbors: NeighborTable::new(&mut rng),
+            pmtu: PmtuCache::new(&mut rng),
             idents: Identifiers::new(&mut rng),
             rng,
             stats: NetStats::default(),

@@ -5,12 +5,12 @@ use std::hash::Hasher;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 
-use siphasher::sip::{SipHasher13, SipHasher24};
+use siphasher::sip::SipHasher24;
 use smallvec::SmallVec;
 
 use crate::error::SocketError;
 use crate::network::IfaceId;
-use crate::rng::Rng;
+use crate::rng::{KeyedState, Rng};
 
 /// A hold on a local port. Equal claims of several sockets (a listener's connections) are one entry
 /// with a count.
@@ -59,7 +59,7 @@ fn overlap(one: Option<IpAddr>, two: Option<IpAddr>) -> bool {
 /// Ports of one protocol.
 #[derive(Debug)]
 pub struct Ports {
-    held: HashMap<u16, SmallVec<[(Claim, u32); 1]>, PortHasher>,
+    held: HashMap<u16, SmallVec<[(Claim, u32); 1]>, KeyedState>,
     /// Key of the per-destination offset, and the counters that it selects (RFC 6056 section 3.3.4).
     key: [u64; 2],
     counters: Box<[u16; COUNTERS]>,
@@ -67,24 +67,13 @@ pub struct Ports {
 
 const COUNTERS: usize = 256;
 
-#[derive(Clone, Debug)]
-struct PortHasher([u64; 2]);
-
-impl std::hash::BuildHasher for PortHasher {
-    type Hasher = SipHasher13;
-
-    fn build_hasher(&self) -> SipHasher13 {
-        SipHasher13::new_with_keys(self.0[0], self.0[1])
-    }
-}
-
 impl Ports {
     /// An empty table with keys of its own.
     pub fn new(rng: &mut Rng) -> Self {
         let mut counters = Box::new([0; COUNTERS]);
         counters.fill_with(|| rng.next_u32() as u16);
         Self {
-            held: HashMap::with_hasher(PortHasher(rng.key())),
+            held: HashMap::with_hasher(KeyedState::new(rng)),
             key: rng.key(),
             counters,
         }

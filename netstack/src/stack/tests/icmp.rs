@@ -66,8 +66,7 @@ fn settings_silence_echo() {
     let mut wire = Wire::new(Medium::Ip);
     let to = wire.hosts[B].addr;
     wire.stack(B)
-        .config_mut()
-        .set("icmp_echo_ignore_all", "1")
+        .set_setting("icmp_echo_ignore_all", "1")
         .unwrap();
     let id = wire.stack(A).raw_open(Family::V4, RawKind::Echo).unwrap();
     wire.stack(A)

@@ -12,7 +12,7 @@ use super::socket::UdpSocket;
 use crate::error::SocketError;
 use crate::network::IpMeta;
 use crate::network::icmp_error::IcmpError;
-use crate::rng::Rng;
+use crate::rng::{KeyedState, Rng};
 use crate::socket::{EventQueue, SocketId, SocketKind, SocketTable};
 use crate::transport::ports::{Claim, Ports};
 
@@ -24,7 +24,7 @@ pub(crate) type Receivers = SmallVec<[SocketId; 4]>;
 pub(crate) struct UdpTable {
     pub(crate) sockets: SocketTable<UdpSocket>,
     pub(crate) ports: Ports,
-    by_port: HashMap<u16, SmallVec<[SocketId; 2]>>,
+    by_port: HashMap<u16, SmallVec<[SocketId; 2]>, KeyedState>,
     /// Sockets that wait for room in a transmit queue.
     blocked: Vec<SocketId>,
     /// Key of the choice among SO_REUSEPORT sockets.
@@ -36,7 +36,7 @@ impl UdpTable {
         Self {
             sockets: SocketTable::new(SocketKind::Udp),
             ports: Ports::new(rng),
-            by_port: HashMap::new(),
+            by_port: HashMap::with_hasher(KeyedState::new(rng)),
             blocked: Vec::new(),
             key: rng.key(),
         }
