@@ -1,0 +1,194 @@
+//! Congestion control behind a narrow trait. Windows are in segments, as in Linux: loss recovery
+//! counts segments, and an algorithm only decides how far the window grows and shrinks.
+
+mod cubic;
+mod reno;
+
+use crate::time::{Duration, Instant};
+
+/// Segments that may be in flight before anything is known of the path (RFC 6928).
+pub(super) const INITIAL_WINDOW: u32 = 10;
+/// Slow start has no end before the first loss.
+pub(super) const SSTHRESH_INFINITE: u32 = u32::MAX;
+
+/// What an algorithm sees of an acknowledgement.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct AckSample {
+    /// Segments newly acknowledged or selectively acknowledged.
+    pub(super) acked: u32,
+    /// Smoothed RTT.
+    pub(super) srtt: Duration,
+    /// When it arrived.
+    pub(super) now: Instant,
+}
+
+/// The window, and what an algorithm may change of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Window {
+    /// Congestion window in segments; at least 1.
+    pub(super) cwnd: u32,
+    /// Slow start threshold in segments.
+    pub(super) ssthresh: u32,
+    /// Segments acknowledged since the window last grew.
+    pub(super) credit: u32,
+}
+
+impl Default for Window {
+    fn default() -> Self {
+        Self { cwnd: INITIAL_WINDOW, ssthresh: SSTHRESH_INFINITE, credit: 0 }
+    }
+}
+
+impl Window {
+    /// True below the threshold.
+    pub(super) fn in_slow_start(&self) -> bool {
+        self.cwnd < self.ssthresh
+    }
+
+    /// Exponential growth (RFC 5681, 3.1, with byte counting); returns what is left of `acked` when
+    /// the threshold is reached.
+    fn slow_start(&mut self, acked: u32) -> u32 {
+        let target = self.cwnd.saturating_add(acked).min(self.ssthresh);
+        let left = acked - (target - self.cwnd);
+        self.cwnd = target;
+        left
+    }
+
+    /// One segment more for each `per` segments acknowledged.
+    fn grow_by_one_per(&mut self, per: u32, acked: u32) {
+        self.credit += acked;
+        let per = per.max(1);
+        self.cwnd += self.credit / per;
+        self.credit %= per;
+    }
+}
+
+/// An algorithm.
+trait Algorithm {
+    /// The window may grow: it was in full use, and nothing is wrong.
+    fn on_ack(&mut self, window: &mut Window, sample: AckSample);
+    /// Congestion was seen: the new threshold.
+    fn on_congestion(&mut self, window: &Window) -> u32;
+    /// A retransmission timeout forgot the past.
+    fn on_timeout(&mut self) {}
+    /// Sending starts again after a pause of `idle`.
+    fn on_restart(&mut self, _idle: Duration) {}
+}
+
+/// The algorithm of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum CongestionKind {
+    /// CUBIC (RFC 9438), the default.
+    #[default]
+    Cubic,
+    /// NewReno (RFC 5681, RFC 6582).
+    Reno,
+}
+
+impl CongestionKind {
+    /// The algorithm called `name` by Linux.
+    pub fn from_name(name: &str) -> Option<Self> {
+        match name {
+            "cubic" => Some(Self::Cubic),
+            "reno" => Some(Self::Reno),
+            _ => None,
+        }
+    }
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Cubic => "cubic",
+            Self::Reno => "reno",
+        }
+    }
+}
+
+/// True if there is an algorithm of this name.
+pub(super) fn is_known(name: &str) -> bool {
+    CongestionKind::from_name(name).is_some()
+}
+
+#[derive(Clone, Debug)]
+enum State {
+    Cubic(cubic::Cubic),
+    Reno(reno::Reno),
+}
+
+/// The congestion controller of a connection.
+#[derive(Clone, Debug)]
+pub(super) struct Congestion {
+    /// The window.
+    pub(super) window: Window,
+    state: State,
+}
+
+impl Congestion {
+    pub(super) fn new(kind: CongestionKind) -> Self {
+        Self { window: Window::default(), state: Self::state_of(kind) }
+    }
+
+    fn state_of(kind: CongestionKind) -> State {
+        match kind {
+            CongestionKind::Cubic => State::Cubic(cubic::Cubic::default()),
+            CongestionKind::Reno => State::Reno(reno::Reno),
+        }
+    }
+
+    /// Which algorithm it is.
+    pub(super) fn kind(&self) -> CongestionKind {
+        match self.state {
+            State::Cubic(_) => CongestionKind::Cubic,
+            State::Reno(_) => CongestionKind::Reno,
+        }
+    }
+
+    /// Goes on with another algorithm from the present window.
+    pub(super) fn switch(&mut self, kind: CongestionKind) {
+        if kind != self.kind() {
+            self.state = Self::state_of(kind);
+        }
+    }
+
+    fn split(&mut self) -> (&mut Window, &mut dyn Algorithm) {
+        let algorithm: &mut dyn Algorithm = match &mut self.state {
+            State::Cubic(cubic) => cubic,
+            State::Reno(reno) => reno,
+        };
+        (&mut self.window, algorithm)
+    }
+
+    /// The window was in full use and `sample` was acknowledged.
+    pub(super) fn on_ack(&mut self, sample: AckSample) {
+        let (window, algorithm) = self.split();
+        algorithm.on_ack(window, sample);
+    }
+
+    /// Congestion: lowers the threshold. The caller brings the window down to it.
+    pub(super) fn on_congestion(&mut self) {
+        let (window, algorithm) = self.split();
+        window.ssthresh = algorithm.on_congestion(window).max(2);
+        window.credit = 0;
+    }
+
+    /// Retransmission timeout: the window starts again at one segment.
+    pub(super) fn on_timeout(&mut self) {
+        let (_, algorithm) = self.split();
+        algorithm.on_timeout();
+    }
+
+    /// After a pause of `idle`, longer than the timeout `rto`, the window decays by half for each
+    /// timeout, not below the initial one (RFC 2861, Linux `tcp_cwnd_restart`).
+    pub(super) fn on_restart(&mut self, idle: Duration, rto: Duration) {
+        let (window, algorithm) = self.split();
+        window.ssthresh = window.ssthresh.max(window.cwnd / 4 * 3);
+        let restart = window.cwnd.min(INITIAL_WINDOW);
+        let mut left = idle;
+        while left > rto && window.cwnd > restart {
+            window.cwnd /= 2;
+            left -= rto;
+        }
+        window.cwnd = window.cwnd.max(restart);
+        algorithm.on_restart(idle);
+    }
+}

@@ -1,0 +1,312 @@
+//! What has arrived: bytes in order, and ranges that arrived ahead of a hole.
+
+use std::collections::VecDeque;
+
+use super::seq::Seq;
+use crate::buf::{Bytes, BytesMut};
+use arrayvec::ArrayVec;
+
+/// A range smaller than this is copied, so that it does not pin the packet buffer it came in.
+const COPY_BELOW: usize = 1024;
+/// Room of a buffer that collects small ranges.
+const COLLECT: usize = 4096;
+/// What a range costs beside its bytes when the buffer is accounted.
+const RANGE_COST: usize = 64;
+
+/// The receive queue of a connection.
+#[derive(Debug)]
+pub(super) struct RecvQueue {
+    /// Bytes in order, not yet read.
+    ready: VecDeque<Bytes>,
+    /// Collects small arrivals; its bytes come after `ready`.
+    collect: BytesMut,
+    ready_len: usize,
+    /// Ranges beyond a hole, by start, disjoint.
+    ahead: Vec<(Seq, Bytes)>,
+    ahead_len: usize,
+    /// Ends of the ranges that most recently grew, latest first (RFC 2018 order of blocks).
+    recent: ArrayVec<Seq, 4>,
+}
+
+impl RecvQueue {
+    pub(super) fn new() -> Self {
+        Self {
+            ready: VecDeque::new(),
+            collect: BytesMut::new(),
+            ready_len: 0,
+            ahead: Vec::new(),
+            ahead_len: 0,
+            recent: ArrayVec::new(),
+        }
+    }
+
+    /// Bytes that can be read.
+    pub(super) fn readable(&self) -> usize {
+        self.ready_len
+    }
+
+    /// True if there is a hole.
+    pub(super) fn has_hole(&self) -> bool {
+        !self.ahead.is_empty()
+    }
+
+    /// What the queue costs of the receive buffer's usable half.
+    pub(super) fn charged(&self) -> usize {
+        self.ready_len + self.ahead_len + (self.ready.len() + self.ahead.len()) * RANGE_COST
+    }
+
+    /// Appends bytes in order.
+    pub(super) fn push(&mut self, data: Bytes) {
+        self.ready_len += data.len();
+        if data.len() < COPY_BELOW {
+            if self.collect.capacity() - self.collect.len() < data.len() {
+                self.flush_collected();
+                self.collect = BytesMut::with_capacity(COLLECT);
+            }
+            self.collect.extend_from_slice(&data);
+        } else {
+            self.flush_collected();
+            self.ready.push_back(data);
+        }
+    }
+
+    fn flush_collected(&mut self) {
+        if !self.collect.is_empty() {
+            self.ready.push_back(self.collect.split().freeze());
+        }
+    }
+
+    /// Copies up to `out.len()` bytes from `skip` on; removes them unless `peek`. Returns how many.
+    pub(super) fn read(&mut self, out: &mut [u8], peek: bool) -> usize {
+        self.flush_collected();
+        let mut copied = 0;
+        let mut whole = 0;
+        for range in &mut self.ready {
+            let take = range.len().min(out.len() - copied);
+            out[copied..copied + take].copy_from_slice(&range[..take]);
+            copied += take;
+            if take < range.len() {
+                if !peek {
+                    drop(range.split_to(take));
+                }
+                break;
+            }
+            whole += 1;
+        }
+        if !peek {
+            self.ready.drain(..whole);
+            self.forget(copied);
+        }
+        copied
+    }
+
+    /// Takes one range of at most `max` bytes without copying.
+    pub(super) fn read_bytes(&mut self, max: usize) -> Bytes {
+        self.flush_collected();
+        let Some(front) = self.ready.front_mut() else {
+            return Bytes::new();
+        };
+        let bytes = front.split_to(front.len().min(max));
+        if front.is_empty() {
+            self.ready.pop_front();
+        }
+        self.forget(bytes.len());
+        bytes
+    }
+
+    fn forget(&mut self, len: usize) {
+        self.ready_len -= len;
+        if self.ready_len == 0 && (self.ready.capacity() > 64 || self.collect.capacity() > 0) {
+            self.ready = VecDeque::new();
+            self.collect = BytesMut::new();
+        }
+    }
+
+    /// Stores bytes beyond a hole. Returns the part that was there already, if any (D-SACK).
+    pub(super) fn insert_ahead(&mut self, mut seq: Seq, mut data: Bytes) -> Option<(Seq, Seq)> {
+        let end = seq + data.len() as u32;
+        // First range that touches or follows us.
+        let mut at = self.ahead.partition_point(|(start, bytes)| (*start + bytes.len() as u32).at_or_before(seq));
+        let mut duplicate = None;
+        while let Some((start, bytes)) = self.ahead.get(at) {
+            let (start, stop) = (*start, *start + bytes.len() as u32);
+            if start.at_or_after(end) {
+                break;
+            }
+            let overlap = (seq.max(start), end.min(stop));
+            duplicate.get_or_insert(overlap);
+            if seq.before(start) {
+                let piece = data.split_to((start - seq) as usize);
+                self.store_ahead(at, seq, piece);
+                at += 1;
+                seq = start;
+            }
+            if stop.at_or_after(end) {
+                self.note_recent(end);
+                return duplicate;
+            }
+            data = data.split_off((stop - seq) as usize);
+            seq = stop;
+            at += 1;
+        }
+        self.store_ahead(at, seq, data);
+        self.note_recent(end);
+        duplicate
+    }
+
+    fn store_ahead(&mut self, at: usize, seq: Seq, data: Bytes) {
+        if data.is_empty() {
+            return;
+        }
+        self.ahead_len += data.len();
+        let data = if data.len() < COPY_BELOW { Bytes::copy_from_slice(&data) } else { data };
+        self.ahead.insert(at, (seq, data));
+    }
+
+    fn note_recent(&mut self, end: Seq) {
+        let last = end - 1;
+        // One mark for each block: drop marks that lie in the block of the new one.
+        let (low, high) = self.block_of(last).unwrap_or((last, end));
+        self.recent.retain(|mark| !mark.within(low, high - 1));
+        if self.recent.is_full() {
+            self.recent.pop();
+        }
+        self.recent.insert(0, last);
+    }
+
+    /// The contiguous block that holds byte `at`.
+    fn block_of(&self, at: Seq) -> Option<(Seq, Seq)> {
+        let mut index = self.ahead.partition_point(|(start, bytes)| (*start + bytes.len() as u32).at_or_before(at));
+        let (start, bytes) = self.ahead.get(index)?;
+        if start.after(at) {
+            return None;
+        }
+        let (mut low, mut high) = (*start, *start + bytes.len() as u32);
+        let mut below = index;
+        while below > 0 {
+            let (start, bytes) = &self.ahead[below - 1];
+            if *start + bytes.len() as u32 != low {
+                break;
+            }
+            low = *start;
+            below -= 1;
+        }
+        while let Some((start, bytes)) = self.ahead.get(index + 1) {
+            if *start != high {
+                break;
+            }
+            high = *start + bytes.len() as u32;
+            index += 1;
+        }
+        Some((low, high))
+    }
+
+    /// SACK blocks, the most recently changed first (RFC 2018, section 4), at most `max`.
+    pub(super) fn sack_blocks(&mut self, max: usize) -> ArrayVec<(u32, u32), 4> {
+        let mut blocks = ArrayVec::new();
+        let mut stale = ArrayVec::<Seq, 4>::new();
+        for mark in &self.recent {
+            match self.block_of(*mark) {
+                Some((low, high)) => {
+                    if blocks.len() < max.min(4) && !blocks.contains(&(low.0, high.0)) {
+                        blocks.push((low.0, high.0));
+                    }
+                }
+                None => stale.push(*mark),
+            }
+        }
+        self.recent.retain(|mark| !stale.contains(mark));
+        blocks
+    }
+
+    /// Moves what has become contiguous with `nxt` to the readable bytes; returns the new `nxt`.
+    pub(super) fn join(&mut self, mut nxt: Seq) -> Seq {
+        let mut gone = 0;
+        while let Some((start, bytes)) = self.ahead.get(gone) {
+            if start.after(nxt) {
+                break;
+            }
+            let (start, bytes) = (*start, bytes.clone());
+            let skip = (nxt - start) as usize;
+            self.ahead_len -= bytes.len();
+            gone += 1;
+            if skip < bytes.len() {
+                nxt += (bytes.len() - skip) as u32;
+                self.push(bytes.slice(skip..));
+            }
+        }
+        if gone > 0 {
+            self.ahead.drain(..gone);
+            if self.ahead.is_empty() {
+                self.recent.clear();
+            }
+        }
+        nxt
+    }
+
+    /// Drops what lies beyond holes from the far end, until the queue costs at most `limit`.
+    /// Returns true if something was dropped (Linux `tcp_prune_ofo_queue`).
+    pub(super) fn prune(&mut self, limit: usize) -> bool {
+        let before = self.ahead.len();
+        while self.charged() > limit {
+            let Some((_, bytes)) = self.ahead.pop() else { break };
+            self.ahead_len -= bytes.len();
+        }
+        self.ahead.len() < before
+    }
+
+    /// Drops everything.
+    pub(super) fn clear(&mut self) {
+        *self = Self::new();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn blocks_are_listed_latest_first() {
+        let mut queue = RecvQueue::new();
+        let data = |len| Bytes::from(vec![1; len]);
+        assert_eq!(queue.insert_ahead(Seq(10), data(10)), None);
+        assert_eq!(queue.insert_ahead(Seq(40), data(10)), None);
+        assert_eq!(queue.sack_blocks(4)[..], [(40, 50), (10, 20)]);
+        assert_eq!(queue.insert_ahead(Seq(15), data(10)), Some((Seq(15), Seq(20))));
+        assert_eq!(queue.sack_blocks(4)[..], [(10, 25), (40, 50)]);
+        assert_eq!(queue.sack_blocks(1)[..], [(10, 25)]);
+    }
+
+    proptest! {
+        #[test]
+        fn any_order_gives_the_stream(pieces in proptest::collection::vec((0u32..3000, 1u32..400), 1..80)) {
+            let stream: Vec<u8> = (0..4000u32).map(|i| (i * 7 % 251) as u8).collect();
+            let base = Seq(u32::MAX - 1000);
+            let mut queue = RecvQueue::new();
+            let mut nxt = base;
+            let mut got = Vec::new();
+            let mut seen = vec![false; 4000];
+            for (at, len) in pieces {
+                let (from, to) = (base + at, base + at + len);
+                seen[at as usize..(at + len) as usize].fill(true);
+                let bytes = Bytes::copy_from_slice(&stream[at as usize..(at + len) as usize]);
+                if from.after(nxt) {
+                    queue.insert_ahead(from, bytes);
+                } else if to.after(nxt) {
+                    queue.push(bytes.slice((nxt - from) as usize..));
+                    nxt = queue.join(to);
+                }
+                let mut out = [0; 333];
+                let n = queue.read(&mut out, false);
+                got.extend_from_slice(&out[..n]);
+            }
+            let mut out = vec![0; 5000];
+            let n = queue.read(&mut out, false);
+            got.extend_from_slice(&out[..n]);
+            let whole = seen.iter().position(|s| !s).unwrap_or(4000);
+            prop_assert_eq!((nxt - base) as usize, whole);
+            prop_assert_eq!(&got[..], &stream[..whole]);
+        }
+    }
+}
