@@ -74,7 +74,7 @@ settings! {
     tcp_dsack = 1,
     /// Non-zero: offer and accept window scaling.
     tcp_window_scaling = 1,
-    /// 0: no ECN, 1: request and accept, 2: accept.
+    /// 0: no ECN, 1: request and accept, 2: accept. Remembered; without effect until ECN is there.
     tcp_ecn = 2,
     /// Seconds that an orphan stays in FIN-WAIT-2.
     tcp_fin_timeout = 60,
@@ -92,13 +92,13 @@ settings! {
     tcp_orphan_retries = 0,
     /// 0: no reuse of TIME-WAIT by connect, 1: always, 2: on loopback.
     tcp_tw_reuse = 2,
-    /// How much of the receive buffer is overhead: 1 means a half.
+    /// How much of the receive buffer is overhead: the part 2^-n, so 1 means a half.
     tcp_adv_win_scale = 1,
-    /// Largest window offered without user request, as a power of two, in packets of loss.
+    /// Non-zero: the receive buffer grows with what the application reads.
     tcp_moderate_rcvbuf = 1,
     /// Non-zero: half-open records of a closing SO_REUSEPORT listener move to another.
     tcp_migrate_req = 0,
-    /// Non-zero: sockets without SO_LINGER or data go straight to TIME-WAIT assassination (RFC 1337).
+    /// Non-zero: a reset does not end TIME-WAIT (RFC 1337).
     tcp_rfc1337 = 0,
     /// 1: RACK loss detection.
     tcp_recovery = 1,
@@ -108,25 +108,21 @@ settings! {
     tcp_reordering = 3,
     /// Non-zero: restart slow start after idleness (RFC 2861).
     tcp_slow_start_after_idle = 1,
-    /// Non-zero: F-RTO.
+    /// F-RTO. Remembered; without effect.
     tcp_frto = 2,
     /// Milliseconds between out-of-window answers of one connection.
     tcp_invalid_ratelimit = 500,
-    /// Challenge ACKs a second for the whole stack (Linux's INT_MAX: no bound).
-    tcp_challenge_ack_limit = 2_147_483_647,
     /// Least retransmission timeout in milliseconds.
     tcp_rto_min_ms = 200,
-    /// Non-zero: small writes are held back for a moment to be merged.
+    /// Merging of small writes while the device is busy. Remembered; without effect.
     tcp_autocorking = 1,
     /// Bytes not yet sent above which a socket is not writable.
     tcp_notsent_lowat = u32::MAX,
     /// Largest number of TIME-WAIT records.
     tcp_max_tw_buckets = 131_072,
-    /// Linux's Fast Open switch. Bit 0 and 1 are accepted and remembered; Fast Open itself is not offered.
+    /// Fast Open. Remembered; without effect.
     tcp_fastopen = 1,
-    /// Window scale at most this (14 by RFC 7323).
-    tcp_max_wscale = 14,
-    /// Least advertised MSS.
+    /// Least MSS that a peer is believed.
     tcp_min_snd_mss = 48,
 }
 

@@ -1,0 +1,332 @@
+//! Sending: what may leave now, as how large a segment, and the acknowledgements that go alone.
+
+use super::Cx;
+use super::recovery::Belief;
+use super::sack::Sent;
+use super::segment::{Body, Outgoing};
+use super::seq::Seq;
+use super::state::{Connection, Phase};
+use super::timers::Timer;
+use crate::error::SocketError;
+use crate::time::Instant;
+use crate::wire::tcp::{TcpFlags, TcpOptions, Timestamps};
+
+/// Bytes of TCP and IP header that a super-segment leaves room for.
+const HEADROOM: u32 = 40 + 60;
+/// The largest payload of a super-segment: below 64 KiB with all headers.
+const SUPER_PAYLOAD_MAX: u32 = 65_535 - HEADROOM;
+
+/// Whether something could be sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sending {
+    Done,
+    /// The transmit queue is full; `transmit_room` goes on.
+    Blocked,
+}
+
+impl Connection {
+    /// Sends everything that may leave now: retransmissions first, then new data, then what
+    /// acknowledgement is due. Arms the timers that go with it.
+    pub(super) fn output(&mut self, cx: &mut Cx<'_>) {
+        if matches!(self.phase, Phase::Closed | Phase::TimeWait) {
+            return;
+        }
+        self.blocked = false;
+        if self.send_lost(cx) == Sending::Blocked || self.send_new(cx) == Sending::Blocked {
+            self.blocked = true;
+        } else if self.acks.now {
+            self.send_ack(cx);
+        }
+        self.arm_persist(cx);
+    }
+
+    /// Retransmits what is presumed lost, as far as the window allows (RFC 6675, 5).
+    fn send_lost(&mut self, cx: &mut Cx<'_>) -> Sending {
+        while self.flight.lost > 0 {
+            let in_flight = self.in_flight();
+            let room = self.cc.window.cwnd.saturating_sub(in_flight);
+            if room == 0 {
+                break;
+            }
+            let room = room.min(self.super_segments(cx));
+            let Some(sent) = self.flight.next_to_retransmit(room, self.snd.mss) else { break };
+            if self.retransmit(cx, sent) == Sending::Blocked {
+                return Sending::Blocked;
+            }
+        }
+        Sending::Done
+    }
+
+    fn retransmit(&mut self, cx: &mut Cx<'_>, sent: Sent) -> Sending {
+        let sending = self.transmit(cx, sent.seq, sent.end);
+        if sending == Sending::Done {
+            let clock = self.timestamp_now(cx.now);
+            self.flight.retransmitted(sent.seq, cx.now);
+            self.recovery.on_retransmit(sent.segs, cx.now, clock);
+            self.recovery.on_sent(sent.segs);
+            self.counters.total_retrans += sent.segs;
+            self.counters.bytes_retrans += u64::from(sent.end - sent.seq);
+            cx.stats.retrans_segs += u64::from(sent.segs);
+            if !self.timers.is_set(Timer::Retransmit) {
+                self.arm_retransmit(cx.now);
+            }
+        }
+        sending
+    }
+
+    /// Sends the first unacknowledged segment again, window or not (timeouts).
+    pub(super) fn retransmit_head(&mut self, cx: &mut Cx<'_>) {
+        if let Some(sent) = self.flight.head(self.snd.mss)
+            && self.retransmit(cx, sent) == Sending::Blocked
+        {
+            self.blocked = true;
+        }
+    }
+
+    /// Sends new data while both windows, Nagle and the application allow it.
+    fn send_new(&mut self, cx: &mut Cx<'_>) -> Sending {
+        self.restart_after_idle(cx);
+        let mut sent_any = false;
+        while self.snd.nxt.before(self.snd.end()) {
+            let Some(len) = self.next_length(cx) else { break };
+            let (seq, end) = (self.snd.nxt, self.snd.nxt + len);
+            if self.transmit(cx, seq, end) == Sending::Blocked {
+                return Sending::Blocked;
+            }
+            self.on_new_sent(cx, seq, end);
+            sent_any = true;
+        }
+        if sent_any {
+            self.acks.on_data_sent(cx.now);
+            self.schedule_probe(cx.now, cx.config.tcp_early_retrans >= 3);
+        }
+        Sending::Done
+    }
+
+    fn on_new_sent(&mut self, cx: &mut Cx<'_>, seq: Seq, end: Seq) {
+        let was_empty = self.flight.is_empty();
+        self.snd.nxt = end;
+        if (end - seq) % self.snd.mss != 0 {
+            self.snd.small_end = end;
+        }
+        let before = self.flight.packets;
+        self.flight.push(seq, end, cx.now, self.snd.mss);
+        self.recovery.on_sent(self.flight.packets - before);
+        self.counters.bytes_sent += u64::from(end - seq);
+        self.snd.last_sent = cx.now;
+        if was_empty || !self.timers.is_set(Timer::Retransmit) {
+            self.arm_retransmit(cx.now);
+        }
+        self.timers.stop(Timer::Persist);
+    }
+
+    /// After a pause the old window says nothing about the network (RFC 2861).
+    fn restart_after_idle(&mut self, cx: &Cx<'_>) {
+        let idle = cx.now.since(self.snd.last_sent);
+        let rto = self.rtt.base_rto();
+        if cx.config.tcp_slow_start_after_idle != 0 && self.flight.is_empty() && idle > rto {
+            self.cc.on_restart(idle, rto);
+        }
+    }
+
+    /// Segments that one super-segment may hold on this route.
+    fn super_segments(&self, cx: &Cx<'_>) -> u32 {
+        let iface = self.opts.ip.iface;
+        let gso_max = cx
+            .out
+            .route(self.key.remote.ip(), Some(self.key.local.ip()), iface)
+            .map_or(0, |route| route.gso_max);
+        (gso_max.saturating_sub(HEADROOM).min(SUPER_PAYLOAD_MAX) / self.snd.mss).max(1)
+    }
+
+    /// How much may leave as the next segment or super-segment; `None`: nothing now.
+    fn next_length(&self, cx: &Cx<'_>) -> Option<u32> {
+        let mss = self.snd.mss;
+        let available = self.snd.end() - self.snd.nxt;
+        let data = self.snd.queue.end() - self.snd.nxt;
+        let wnd_end = self.snd.wnd_end();
+        let window = if wnd_end.after(self.snd.nxt) { wnd_end - self.snd.nxt } else { 0 };
+        let room = self.cc.window.cwnd.saturating_sub(self.in_flight());
+        if room == 0 || window < mss.min(available) {
+            return None;
+        }
+        if data == 0 {
+            return Some(available);
+        }
+        let segments = room.min(self.super_segments(cx));
+        let limit = data.min(window).min(segments.saturating_mul(mss));
+        if limit < data {
+            let whole = limit - limit % mss;
+            let defer = self.should_defer(cx.now, limit, room, window, segments < room);
+            return (whole > 0 && !defer).then_some(whole);
+        }
+        // Everything goes; its last, small part only if Nagle has nothing against it.
+        let tail = data % mss;
+        let held = tail != 0 && !self.snd.fin && self.nagle_holds();
+        match (held, data - tail) {
+            (true, 0) => None,
+            (true, whole) => Some(whole),
+            (false, _) if available > data && window > data => Some(available),
+            (false, _) => Some(data),
+        }
+    }
+
+    /// True if a segment smaller than the MSS has to wait (RFC 1122, 4.2.3.4, with Minshall's
+    /// modification; TCP_CORK).
+    fn nagle_holds(&self) -> bool {
+        let small_out = self.snd.small_end.after(self.snd.una) && self.snd.small_end.at_or_before(self.snd.nxt);
+        self.opts.cork || (!self.opts.nodelay && small_out)
+    }
+
+    /// True if waiting a moment will give a larger super-segment (Linux `tcp_tso_should_defer`).
+    fn should_defer(&self, now: Instant, limit: u32, room: u32, window: u32, full: bool) -> bool {
+        if full || self.recovery.belief >= Belief::Recovery {
+            return false;
+        }
+        let mss = self.snd.mss;
+        let chunk = self.snd.wnd.min(self.cc.window.cwnd.saturating_mul(mss)) / 3;
+        if limit >= chunk || window < room.saturating_mul(mss) {
+            return false;
+        }
+        // Only if the next acknowledgement is near, and the flow is running.
+        let recent = now.since(self.snd.last_sent).as_micros() <= 1000;
+        let next_ack_near = self.flight.first().is_some_and(|head| now.since(head.at) >= self.rtt.srtt() / 2);
+        recent && next_ack_near
+    }
+
+    /// Emits the bytes from `seq` to `end` (which may include the FIN) with what goes on every
+    /// segment. Changes no state but that of acknowledgements.
+    fn transmit(&mut self, cx: &mut Cx<'_>, seq: Seq, end: Seq) -> Sending {
+        let data_end = self.snd.queue.end().min(end);
+        let len = if data_end.after(seq) { data_end - seq } else { 0 };
+        let body = self.snd.queue.range(seq, len as usize);
+        let mut flags = TcpFlags::ACK;
+        flags.set(TcpFlags::PSH, len > 0 && data_end == self.snd.queue.end());
+        flags.set(TcpFlags::FIN, end.after(self.snd.queue.end()));
+        let sending = self.emit(cx, seq, flags, body, len);
+        if sending == Sending::Done {
+            let segs = len.div_ceil(self.snd.mss).max(1);
+            self.counters.data_segs_out += if len > 0 { segs } else { 0 };
+        }
+        sending
+    }
+
+    fn emit(&mut self, cx: &mut Cx<'_>, seq: Seq, flags: TcpFlags, body: Body, len: u32) -> Sending {
+        let saved = self.rcv.window;
+        let mut options = TcpOptions { timestamps: self.timestamps_option(cx.now), ..TcpOptions::default() };
+        if self.sack {
+            self.add_sack_blocks(&mut options);
+        }
+        let had_sack = !options.sack.is_empty();
+        let segment = Outgoing {
+            seq,
+            ack: self.rcv.nxt,
+            flags,
+            window: self.announce_window(),
+            options,
+            body,
+            gso_size: if len > self.snd.mss { self.snd.mss as u16 } else { 0 },
+        };
+        match segment.send(cx, &self.key, self.opts.ip) {
+            Err(SocketError::NoBuffers) => {
+                self.rcv.window = saved;
+                return Sending::Blocked;
+            }
+            Err(SocketError::MessageTooLong) => {
+                // The path has become narrower; the timers send it again, smaller.
+                self.soft_error = Some(SocketError::MessageTooLong);
+            }
+            // As good as lost on the way: the timers try again and in the end give up.
+            Err(error) => self.soft_error = Some(error),
+            Ok(()) => {}
+        }
+        if had_sack {
+            self.rcv.dsack = None;
+        }
+        self.counters.segs_out += len.div_ceil(self.snd.mss).max(1);
+        self.acks.on_ack_sent(self.rcv.nxt);
+        self.timers.stop(Timer::DelayedAck);
+        Sending::Done
+    }
+
+    fn timestamps_option(&self, now: Instant) -> Option<Timestamps> {
+        let val = self.timestamp_now(now)?;
+        self.ts.map(|ts| Timestamps { val, ecr: ts.recent })
+    }
+
+    fn add_sack_blocks(&mut self, options: &mut TcpOptions) {
+        let mut room = if options.timestamps.is_some() { 3 } else { 4 };
+        if let Some((low, high)) = self.rcv.dsack {
+            options.sack.push((low.0, high.0));
+            room -= 1;
+        }
+        if self.rcv.queue.has_hole() {
+            options.sack.extend(self.rcv.queue.sack_blocks(room));
+        }
+    }
+
+    /// Sends a bare acknowledgement now.
+    pub(super) fn send_ack(&mut self, cx: &mut Cx<'_>) {
+        self.acks.now = true;
+        if self.emit(cx, self.snd.nxt, TcpFlags::ACK, Body::new(), 0) == Sending::Blocked {
+            self.blocked = true;
+        }
+    }
+
+    /// Sends a segment that the peer must answer: one old sequence number, no data (keepalive,
+    /// zero-window probe).
+    pub(super) fn send_probe(&mut self, cx: &mut Cx<'_>) {
+        if self.emit(cx, self.snd.una - 1, TcpFlags::ACK, Body::new(), 0) == Sending::Blocked {
+            self.blocked = true;
+        }
+    }
+
+    /// Probes a window that is shut or too small: with what fits, or with nothing new.
+    pub(super) fn send_window_probe(&mut self, cx: &mut Cx<'_>) {
+        let wnd_end = self.snd.wnd_end();
+        let fits = if wnd_end.after(self.snd.nxt) { wnd_end - self.snd.nxt } else { 0 };
+        let data = self.snd.queue.end() - self.snd.nxt;
+        let len = fits.min(self.snd.mss).min(data);
+        if len == 0 {
+            self.send_probe(cx);
+            return;
+        }
+        let (seq, end) = (self.snd.nxt, self.snd.nxt + len);
+        if self.transmit(cx, seq, end) == Sending::Done {
+            self.on_new_sent(cx, seq, end);
+        } else {
+            self.blocked = true;
+        }
+    }
+
+    /// A tail loss probe: new data if the window has room for it, else the last segment again.
+    pub(super) fn send_loss_probe(&mut self, cx: &mut Cx<'_>) {
+        if self.recovery.probe.is_some() || self.flight.is_empty() {
+            return;
+        }
+        let data = self.snd.queue.end() - self.snd.nxt;
+        let wnd_end = self.snd.wnd_end();
+        let fits = wnd_end.after(self.snd.nxt) && wnd_end - self.snd.nxt >= data.min(self.snd.mss);
+        if data > 0 && fits {
+            let (seq, end) = (self.snd.nxt, self.snd.nxt + data.min(self.snd.mss));
+            if self.transmit(cx, seq, end) == Sending::Done {
+                self.on_new_sent(cx, seq, end);
+                self.recovery.probe = Some((self.snd.nxt, false));
+            }
+        } else if let Some(last) = self.flight.tail(self.snd.mss)
+            && self.retransmit(cx, last) == Sending::Done
+        {
+            self.recovery.probe = Some((self.snd.nxt, true));
+        }
+        self.arm_retransmit(cx.now);
+    }
+
+    /// Nothing is in flight and something waits for the window (or for the end of TCP_CORK): probe
+    /// from time to time.
+    fn arm_persist(&mut self, cx: &Cx<'_>) {
+        let waiting = self.snd.nxt.before(self.snd.end()) && self.flight.is_empty();
+        if waiting && !self.blocked && !self.timers.is_set(Timer::Persist) {
+            self.timers.set(Timer::Persist, cx.now + self.rtt.rto());
+        }
+    }
+}

@@ -1,0 +1,370 @@
+//! The scoreboard: what is in flight, and what the peer has said about it (RFC 2018, RFC 6675).
+
+use std::collections::VecDeque;
+
+use super::seq::Seq;
+use crate::time::Instant;
+
+/// A range that has been sent as one segment or super-segment.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sent {
+    pub(super) seq: Seq,
+    pub(super) end: Seq,
+    /// When it was last sent.
+    pub(super) at: Instant,
+    /// Segments on the wire.
+    pub(super) segs: u32,
+    /// The peer has it.
+    pub(super) sacked: bool,
+    /// Presumed lost.
+    pub(super) lost: bool,
+    /// A retransmission of it is in flight.
+    pub(super) retrans: bool,
+    /// It has been retransmitted at some time (Karn).
+    pub(super) ever_retrans: bool,
+}
+
+/// What an acknowledgement has newly covered.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Covered {
+    /// Segments newly acknowledged or selectively acknowledged.
+    pub(super) delivered: u32,
+    /// When the first range that never was retransmitted had left, for the RTT.
+    pub(super) first_sent: Option<Instant>,
+    /// A retransmitted range was covered: an RTT from it is ambiguous.
+    pub(super) retransmitted: bool,
+    /// A range below the highest one selectively acknowledged before, never retransmitted: the
+    /// network reorders, by this many segments.
+    pub(super) reordered: Option<u32>,
+    /// The latest range covered, by time of sending: what RACK goes by.
+    pub(super) latest: Option<Sent>,
+    /// Something was newly selectively acknowledged.
+    pub(super) sacked: bool,
+}
+
+impl Covered {
+    fn note(&mut self, sent: &Sent) {
+        self.delivered += sent.segs;
+        if sent.ever_retrans {
+            self.retransmitted = true;
+        } else if self.first_sent.is_none() {
+            self.first_sent = Some(sent.at);
+        }
+        let later = |old: &Sent| (sent.at, (sent.end - old.end) as i32 > 0) > (old.at, false);
+        if self.latest.as_ref().is_none_or(later) {
+            self.latest = Some(*sent);
+        }
+    }
+}
+
+/// Everything sent and not cumulatively acknowledged, in order and without gaps.
+#[derive(Debug, Default)]
+pub(super) struct Scoreboard {
+    list: VecDeque<Sent>,
+    /// Segments in the list.
+    pub(super) packets: u32,
+    /// Of these, the peer has.
+    pub(super) sacked: u32,
+    /// Of these, presumed lost.
+    pub(super) lost: u32,
+    /// Retransmissions in flight.
+    pub(super) retrans: u32,
+    /// End of the highest range selectively acknowledged.
+    pub(super) highest: Option<Seq>,
+    /// No range before this waits for retransmission.
+    hint: Seq,
+}
+
+impl Scoreboard {
+    pub(super) fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
+    /// Segments presumed to be in the network.
+    pub(super) fn in_flight(&self) -> u32 {
+        (self.packets + self.retrans).saturating_sub(self.sacked + self.lost)
+    }
+
+    pub(super) fn first(&self) -> Option<&Sent> {
+        self.list.front()
+    }
+
+    pub(super) fn last(&self) -> Option<&Sent> {
+        self.list.back()
+    }
+
+    pub(super) fn iter(&self) -> impl DoubleEndedIterator<Item = &Sent> {
+        self.list.iter()
+    }
+
+    pub(super) fn clear(&mut self) {
+        *self = Self::default();
+    }
+
+    /// New data left.
+    pub(super) fn push(&mut self, seq: Seq, end: Seq, at: Instant, mss: u32) {
+        let segs = segments(end - seq, mss);
+        self.packets += segs;
+        self.list.push_back(Sent {
+            seq,
+            end,
+            at,
+            segs,
+            sacked: false,
+            lost: false,
+            retrans: false,
+            ever_retrans: false,
+        });
+    }
+
+    fn index_at(&self, seq: Seq) -> usize {
+        self.list.partition_point(|sent| sent.end.at_or_before(seq))
+    }
+
+    /// Cuts the range that has `at` strictly inside into two.
+    fn split_at(&mut self, at: Seq, mss: u32) {
+        let index = self.index_at(at);
+        let Some(sent) = self.list.get_mut(index) else { return };
+        if !sent.seq.before(at) {
+            return;
+        }
+        let mut right = *sent;
+        let before = sent.segs;
+        sent.end = at;
+        right.seq = at;
+        sent.segs = segments(at - sent.seq, mss);
+        right.segs = segments(right.end - at, mss);
+        let extra = (sent.segs + right.segs) as i32 - before as i32;
+        let (sacked, lost, retrans) = (sent.sacked, sent.lost, sent.retrans);
+        let adjust = |count: &mut u32, applies: bool| {
+            if applies {
+                *count = count.saturating_add_signed(extra);
+            }
+        };
+        adjust(&mut self.packets, true);
+        adjust(&mut self.sacked, sacked);
+        adjust(&mut self.lost, lost);
+        adjust(&mut self.retrans, retrans);
+        self.list.insert(index + 1, right);
+    }
+
+    /// Takes what `una` acknowledges from the front. `covered` gathers what was not known before.
+    pub(super) fn acknowledge(&mut self, una: Seq, mss: u32, covered: &mut Covered) {
+        self.split_at(una, mss);
+        while let Some(sent) = self.list.front().copied().filter(|sent| sent.end.at_or_before(una)) {
+            self.list.pop_front();
+            self.packets -= sent.segs;
+            if sent.sacked {
+                self.sacked -= sent.segs;
+                // Its RTT was taken when it was selectively acknowledged.
+            } else {
+                covered.note(&sent);
+                if let Some(highest) = self.highest
+                    && sent.end.before(highest)
+                    && !sent.ever_retrans
+                {
+                    covered.reordered = Some(segments(highest - sent.seq, mss));
+                }
+            }
+            self.lost -= if sent.lost { sent.segs } else { 0 };
+            self.retrans -= if sent.retrans { sent.segs } else { 0 };
+        }
+        if self.highest.is_some_and(|highest| highest.at_or_before(una)) {
+            self.highest = None;
+        }
+        if self.list.is_empty() && self.list.capacity() > 64 {
+            self.list = VecDeque::new();
+        }
+    }
+
+    /// Marks the ranges of one SACK block. Blocks outside what is in flight are ignored.
+    pub(super) fn select(&mut self, low: Seq, high: Seq, mss: u32, covered: &mut Covered) {
+        let (Some(first), Some(last)) = (self.list.front(), self.list.back()) else { return };
+        let (low, high) = (low.max(first.seq), high);
+        if !low.before(high) || high.after(last.end) {
+            return;
+        }
+        let prior_highest = self.highest;
+        self.split_at(low, mss);
+        self.split_at(high, mss);
+        let from = self.index_at(low);
+        for sent in self.list.range_mut(from..) {
+            if sent.end.after(high) {
+                break;
+            }
+            if sent.sacked {
+                continue;
+            }
+            if let Some(highest) = prior_highest
+                && sent.end.before(highest)
+                && !sent.ever_retrans
+            {
+                let distance = segments(highest - sent.seq, mss);
+                covered.reordered = Some(covered.reordered.unwrap_or(0).max(distance));
+            }
+            covered.note(sent);
+            covered.sacked = true;
+            self.sacked += sent.segs;
+            self.lost -= if sent.lost { sent.segs } else { 0 };
+            self.retrans -= if sent.retrans { sent.segs } else { 0 };
+            (sent.sacked, sent.lost, sent.retrans) = (true, false, false);
+        }
+        self.highest = Some(self.highest.map_or(high, |highest| highest.max(high)));
+    }
+
+    /// Presumes lost what `is_lost` says of the ranges that the peer does not have. Returns how
+    /// many segments are newly lost.
+    pub(super) fn mark_lost(&mut self, mut is_lost: impl FnMut(&Sent) -> bool) -> u32 {
+        let mut newly = 0;
+        let mut hint = None;
+        for sent in &mut self.list {
+            // A lost range counts again when its retransmission is lost too.
+            let waiting = sent.lost && !sent.retrans;
+            if sent.sacked || waiting || !is_lost(sent) {
+                continue;
+            }
+            if sent.retrans {
+                sent.retrans = false;
+                self.retrans -= sent.segs;
+            }
+            if !sent.lost {
+                sent.lost = true;
+                self.lost += sent.segs;
+            }
+            newly += sent.segs;
+            hint.get_or_insert(sent.seq);
+        }
+        if let Some(seq) = hint {
+            self.hint = if self.lost == newly { seq } else { self.hint.min(seq) };
+        }
+        newly
+    }
+
+    /// Presumes one segment at the front lost (NewReno).
+    pub(super) fn mark_front_lost(&mut self, mss: u32) -> u32 {
+        let Some(front) = self.list.front() else { return 0 };
+        let seq = front.seq;
+        self.split_at(seq + mss, mss);
+        self.mark_lost(|sent| sent.seq == seq)
+    }
+
+    /// Nothing is presumed lost any more (undo).
+    pub(super) fn clear_lost(&mut self) {
+        for sent in &mut self.list {
+            sent.lost = false;
+        }
+        self.lost = 0;
+        self.hint = self.list.front().map_or(self.hint, |sent| sent.seq);
+    }
+
+    /// The peer has dropped what it had selectively acknowledged (reneging).
+    pub(super) fn clear_sacked(&mut self) {
+        for sent in &mut self.list {
+            sent.sacked = false;
+        }
+        self.sacked = 0;
+        self.highest = None;
+    }
+
+    /// The next lost range to retransmit, at most `max_segs` segments of it.
+    pub(super) fn next_to_retransmit(&mut self, max_segs: u32, mss: u32) -> Option<Sent> {
+        if self.lost == 0 {
+            return None;
+        }
+        let from = self.index_at(self.hint);
+        let found = self.list.range(from..).find(|sent| sent.lost && !sent.retrans).copied();
+        let Some(sent) = found else {
+            self.hint = self.list.back().map_or(self.hint, |last| last.end);
+            return None;
+        };
+        self.hint = sent.seq;
+        if sent.segs > max_segs {
+            self.split_at(sent.seq + max_segs * mss, mss);
+        }
+        self.list.get(self.index_at(sent.seq)).copied()
+    }
+
+    /// The range that starts at `seq` has been sent again.
+    pub(super) fn retransmitted(&mut self, seq: Seq, at: Instant) {
+        let index = self.index_at(seq);
+        if let Some(sent) = self.list.get_mut(index) {
+            if !sent.retrans {
+                self.retrans += sent.segs;
+            }
+            (sent.retrans, sent.ever_retrans, sent.at) = (true, true, at);
+        }
+    }
+
+    /// Cuts the last segment off the last range, and returns it (for a tail loss probe).
+    pub(super) fn tail(&mut self, mss: u32) -> Option<Sent> {
+        let last = *self.list.back()?;
+        if last.segs > 1 {
+            self.split_at(last.seq + (last.segs - 1) * mss, mss);
+        }
+        self.list.back().copied()
+    }
+
+    /// Cuts the first segment off the first range, and returns it.
+    pub(super) fn head(&mut self, mss: u32) -> Option<Sent> {
+        let first = *self.list.front()?;
+        if first.segs > 1 {
+            self.split_at(first.seq + mss, mss);
+        }
+        self.list.front().copied()
+    }
+}
+
+fn segments(len: u32, mss: u32) -> u32 {
+    len.div_ceil(mss).max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn check(board: &Scoreboard) {
+        let sum = |which: fn(&Sent) -> bool| -> u32 {
+            board.list.iter().filter(|sent| which(sent)).map(|sent| sent.segs).sum()
+        };
+        assert_eq!(board.packets, sum(|_| true));
+        assert_eq!(board.sacked, sum(|sent| sent.sacked));
+        assert_eq!(board.lost, sum(|sent| sent.lost));
+        assert_eq!(board.retrans, sum(|sent| sent.retrans));
+        assert!(board.list.iter().all(|sent| !(sent.sacked && (sent.lost || sent.retrans))));
+        assert!(board.list.iter().zip(board.list.iter().skip(1)).all(|(a, b)| a.end == b.seq));
+    }
+
+    proptest! {
+        #[test]
+        fn counters_always_equal_the_sums(steps in proptest::collection::vec((0u8..6, 0u32..20_000, 1u32..9000), 1..80)) {
+            let mss = 1000;
+            let start = Seq(u32::MAX - 5000);
+            let (mut board, mut una, mut nxt) = (Scoreboard::default(), start, start);
+            let now = Instant::from_millis(1);
+            for (what, at, len) in steps {
+                match what {
+                    0 | 1 => {
+                        board.push(nxt, nxt + len, now, mss);
+                        nxt += len;
+                    }
+                    2 => {
+                        una = (una + at).min(nxt);
+                        board.acknowledge(una, mss, &mut Covered::default());
+                    }
+                    3 => board.select(una + at, una + at + len, mss, &mut Covered::default()),
+                    4 => { board.mark_lost(|sent| sent.seq.0 % 3 == len % 3); }
+                    _ => {
+                        if let Some(sent) = board.next_to_retransmit(1 + len % 4, mss) {
+                            prop_assert!(sent.segs <= 1 + len % 4 && sent.lost && !sent.retrans);
+                            board.retransmitted(sent.seq, now);
+                        } else {
+                            prop_assert!(!board.list.iter().any(|sent| sent.lost && !sent.retrans));
+                        }
+                    }
+                }
+                check(&board);
+            }
+        }
+    }
+}
