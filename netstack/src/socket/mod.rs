@@ -9,6 +9,7 @@ mod events;
 mod raw;
 mod receive_queue;
 mod table;
+pub mod tcp;
 
 pub use events::EventQueue;
 pub(crate) use raw::RawSocket;
@@ -49,6 +50,11 @@ impl SocketId {
     /// Which table the socket is in.
     pub fn kind(self) -> SocketKind {
         self.kind
+    }
+
+    /// Its slot in that table, for tables that run beside it.
+    pub(crate) fn index(self) -> u32 {
+        self.index
     }
 }
 

@@ -99,6 +99,12 @@ impl<T> SocketTable<T> {
         }
     }
 
+    /// The handle of the socket that lives in slot `index`.
+    pub(crate) fn at(&self, index: u32) -> Option<SocketId> {
+        let slot = self.slots.get(index as usize)?;
+        matches!(slot.content, Content::Used(_)).then(|| self.id(index, slot.generation))
+    }
+
     /// Every socket, in the order of the slots.
     pub fn iter(&self) -> impl Iterator<Item = (SocketId, &T)> {
         let used = self.slots.iter().enumerate();

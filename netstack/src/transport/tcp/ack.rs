@@ -102,9 +102,10 @@ impl Connection {
         let as_seq = |block: &(u32, u32)| (Seq(block.0), Seq(block.1));
         let first = as_seq(&blocks[0]);
         let below = first.1.at_or_before(seg.ack) && first.0.before(first.1);
-        let inside = blocks.get(1).map(as_seq).is_some_and(|second| {
-            first.0.at_or_after(second.0) && first.1.at_or_before(second.1)
-        });
+        let inside = blocks
+            .get(1)
+            .map(as_seq)
+            .is_some_and(|second| first.0.at_or_after(second.0) && first.1.at_or_before(second.1));
         let dsack = below || inside;
         if dsack && first.1.at_or_before(self.snd.nxt) {
             self.on_dsack();
@@ -130,12 +131,14 @@ impl Connection {
             self.rtt.sample(seg.arrival.since(sent));
         } else if advanced
             && covered.delivered > 0
-            && let (Some(clock), Some(echoed)) = (self.timestamp_now(cx.now), seg.options.timestamps)
+            && let (Some(clock), Some(echoed)) =
+                (self.timestamp_now(cx.now), seg.options.timestamps)
             && echoed.ecr != 0
         {
             let delta = clock.wrapping_sub(echoed.ecr);
             if delta < 1 << 24 {
-                self.rtt.sample(Duration::from_millis(u64::from(delta.max(1))));
+                self.rtt
+                    .sample(Duration::from_millis(u64::from(delta.max(1))));
             }
         }
     }
@@ -168,7 +171,8 @@ impl Connection {
         let window = &self.cc.window;
         let used = self.in_flight();
         // In slow start the window may run ahead of its use by a factor of two.
-        used >= window.cwnd || (window.in_slow_start() && window.cwnd < 2 * used.max(self.flight.packets))
+        used >= window.cwnd
+            || (window.in_slow_start() && window.cwnd < 2 * used.max(self.flight.packets))
     }
 
     fn grow_window(&mut self, covered: &Covered, was_full: bool, cx: &Cx<'_>) {

@@ -26,7 +26,13 @@ pub(super) struct Autotune {
 
 impl Autotune {
     pub(super) fn new(start: Seq, now: Instant) -> Self {
-        Self { from: start, since: now, space: 0, rtt: Duration::ZERO, window_end: None }
+        Self {
+            from: start,
+            since: now,
+            space: 0,
+            rtt: Duration::ZERO,
+            window_end: None,
+        }
     }
 
     /// Times how long one window takes to arrive (for peers without timestamps).
@@ -43,7 +49,11 @@ impl Autotune {
     /// A round trip as the receiver sees it: the least counts, slowly forgotten.
     pub(super) fn sample(&mut self, rtt: Duration) {
         let rtt = rtt.max(Duration::from_millis(1));
-        self.rtt = if self.rtt.is_zero() || rtt < self.rtt { rtt } else { self.rtt + (rtt - self.rtt) / 8 };
+        self.rtt = if self.rtt.is_zero() || rtt < self.rtt {
+            rtt
+        } else {
+            self.rtt + (rtt - self.rtt) / 8
+        };
     }
 
     /// The estimate (tcpi_rcv_rtt).
@@ -61,7 +71,11 @@ impl Connection {
     /// The application has read: once per round trip, the buffer grows to hold twice what was read.
     pub(super) fn adjust_receive_buffer(&mut self, now: Instant, config: &TcpConfig) {
         let tune = &mut self.autotune;
-        let rtt = if tune.rtt.is_zero() { self.rtt.srtt() } else { tune.rtt };
+        let rtt = if tune.rtt.is_zero() {
+            self.rtt.srtt()
+        } else {
+            tune.rtt
+        };
         if rtt.is_zero() || now.since(tune.since) < rtt {
             return;
         }
@@ -69,7 +83,8 @@ impl Connection {
         let grew = copied > tune.space;
         if grew {
             // Twice for slow start to double into, and more if the rate is still rising.
-            let rising = u64::from(copied - tune.space) * u64::from(copied) / u64::from(tune.space.max(1));
+            let rising =
+                u64::from(copied - tune.space) * u64::from(copied) / u64::from(tune.space.max(1));
             let wanted = 2 * u64::from(copied) + 16 * u64::from(self.acks.rcv_mss) + 2 * rising;
             tune.space = copied;
             let window = &mut self.rcv.window;

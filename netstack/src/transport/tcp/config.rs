@@ -64,6 +64,8 @@ settings! {
     tcp_synack_retries = 5,
     /// How often a SYN is sent again.
     tcp_syn_retries = 6,
+    /// How many SYN timeouts pass before they begin to double.
+    tcp_syn_linear_timeouts = 4,
     /// SYN queue bound that applies with cookies off, for unproven peers.
     tcp_max_syn_backlog = 4096,
     /// 0: off, 1: with a random offset per peer, 2: without offset.
@@ -187,7 +189,11 @@ fn numbers<const N: usize>(text: &str) -> Result<[u32; N], SettingError> {
             _ => u32::try_from(number).map_err(|_| SettingError::Invalid)?,
         };
     }
-    words.next().is_none().then_some(values).ok_or(SettingError::Invalid)
+    words
+        .next()
+        .is_none()
+        .then_some(values)
+        .ok_or(SettingError::Invalid)
 }
 
 #[cfg(test)]
@@ -201,10 +207,16 @@ mod tests {
         assert_eq!(config.tcp_syncookies, 2);
         assert_eq!(config.set("tcp_rmem", "4096 10000\t20000"), Ok(()));
         assert_eq!(config.tcp_rmem, [4096, 10_000, 20_000]);
-        assert_eq!(config.get("net/ipv4/tcp_rmem").as_deref(), Some("4096\t10000\t20000"));
+        assert_eq!(
+            config.get("net/ipv4/tcp_rmem").as_deref(),
+            Some("4096\t10000\t20000")
+        );
         assert_eq!(config.set("tcp_no_such", "1"), Err(SettingError::Unknown));
         assert_eq!(config.set("tcp_sack", "yes"), Err(SettingError::Invalid));
         assert_eq!(config.set("tcp_rmem", "1 2"), Err(SettingError::Invalid));
-        assert_eq!(config.set("tcp_congestion_control", "bogus"), Err(SettingError::Invalid));
+        assert_eq!(
+            config.set("tcp_congestion_control", "bogus"),
+            Err(SettingError::Invalid)
+        );
     }
 }

@@ -26,7 +26,10 @@ pub(super) struct Cookies {
 
 impl Cookies {
     pub(super) fn new(rng: &mut Rng) -> Self {
-        Self { mask: rng.key(), keys: [None; 2] }
+        Self {
+            mask: rng.key(),
+            keys: [None; 2],
+        }
     }
 
     /// The cookie for a SYN of `key` with ISN `irs`, and the MSS that it stands for (the largest of
@@ -45,7 +48,10 @@ impl Cookies {
             Some((of, secret)) if of == tick => secret,
             _ => slot.insert((tick, rng.key())).1,
         };
-        let index = MSS_TABLE.iter().rposition(|entry| *entry <= mss).unwrap_or(0);
+        let index = MSS_TABLE
+            .iter()
+            .rposition(|entry| *entry <= mss)
+            .unwrap_or(0);
         let plain = (tick as u32 & 1) << 31
             | (index as u32) << MAC_BITS
             | mac(secret, key, irs, tick, index);
@@ -90,11 +96,17 @@ const NO_WSCALE: u32 = 0xf;
 impl HiddenOptions {
     /// A timestamp clock value at or below `clock` whose low bits carry the options.
     pub(super) fn hide(self, clock: u32) -> u32 {
-        let bits = self.wscale.map_or(NO_WSCALE, |shift| u32::from(shift.min(14)))
+        let bits = self
+            .wscale
+            .map_or(NO_WSCALE, |shift| u32::from(shift.min(14)))
             | u32::from(self.sack) << 4
             | u32::from(self.ecn) << 5;
         let value = clock >> HIDDEN_BITS << HIDDEN_BITS | bits;
-        if value > clock { value.wrapping_sub(1 << HIDDEN_BITS) } else { value }
+        if value > clock {
+            value.wrapping_sub(1 << HIDDEN_BITS)
+        } else {
+            value
+        }
     }
 
     /// What an echoed clock value carries.
@@ -111,10 +123,14 @@ impl HiddenOptions {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rng::Rng;
     use proptest::prelude::*;
 
     fn key() -> FlowKey {
-        FlowKey { local: ([10, 0, 0, 1], 80).into(), remote: ([10, 0, 0, 2], 999).into() }
+        FlowKey {
+            local: ([10, 0, 0, 1], 80).into(),
+            remote: ([10, 0, 0, 2], 999).into(),
+        }
     }
 
     fn at(secs: u64) -> Instant {

@@ -115,8 +115,16 @@ impl AckPolicy {
 
     /// How long an acknowledgement may wait for data to ride on.
     pub(super) fn delay(&self, srtt: Duration) -> Duration {
-        let limit = if self.interactive { ATO_MAX } else { ATO_MAX / 2 };
-        let limit = if srtt.is_zero() { limit } else { limit.min(srtt.max(ATO_MIN)) };
+        let limit = if self.interactive {
+            ATO_MAX
+        } else {
+            ATO_MAX / 2
+        };
+        let limit = if srtt.is_zero() {
+            limit
+        } else {
+            limit.min(srtt.max(ATO_MIN))
+        };
         self.ato.max(ATO_MIN).min(limit)
     }
 

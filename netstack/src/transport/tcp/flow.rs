@@ -7,6 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use siphasher::sip::SipHasher13;
 
 use crate::rng::Rng;
+use crate::socket::SocketId;
 
 /// Both ends of a connection, as seen from here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,7 +21,9 @@ impl Hash for FlowKey {
         // Few, wide writes: the standard derive hashes an address byte slice with its length.
         for end in [&self.local, &self.remote] {
             match end.ip() {
-                IpAddr::V4(addr) => state.write_u64(u64::from(u32::from(addr)) << 16 | u64::from(end.port())),
+                IpAddr::V4(addr) => {
+                    state.write_u64(u64::from(u32::from(addr)) << 16 | u64::from(end.port()))
+                }
                 IpAddr::V6(addr) => {
                     state.write_u128(u128::from(addr));
                     state.write_u16(end.port());
@@ -40,11 +43,11 @@ impl FlowKey {
     }
 }
 
-/// What a flow leads to: an index into one of the engine's tables.
+/// What a flow leads to: a place in one of the engine's tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Flow {
     /// A socket: connecting or connected.
-    Socket(u32),
+    Socket(SocketId),
     /// A half-open record.
     HalfOpen(u32),
     /// A TIME-WAIT record.
@@ -71,7 +74,9 @@ pub(super) struct FlowTable {
 
 impl FlowTable {
     pub(super) fn new(rng: &mut Rng) -> Self {
-        Self { map: HashMap::with_hasher(FlowHasher(rng.key())) }
+        Self {
+            map: HashMap::with_hasher(FlowHasher(rng.key())),
+        }
     }
 
     pub(super) fn get(&self, key: &FlowKey) -> Option<Flow> {

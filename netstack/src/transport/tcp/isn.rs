@@ -16,7 +16,11 @@ pub(super) struct Secrets {
 
 impl Secrets {
     pub(super) fn new(rng: &mut Rng) -> Self {
-        Self { isn: rng.key(), timestamp: rng.key(), select: rng.key() }
+        Self {
+            isn: rng.key(),
+            timestamp: rng.key(),
+            select: rng.key(),
+        }
     }
 
     /// ISN = clock + keyed hash of the flow; the clock ticks every 64 ns, so that a later
@@ -67,7 +71,10 @@ mod tests {
     #[test]
     fn timestamp_offset_is_per_host_pair() {
         let secrets = Secrets::new(&mut Rng::from_seed([1; 16]));
-        assert_eq!(secrets.timestamp_offset(&key(1), 1), secrets.timestamp_offset(&key(2), 1));
+        assert_eq!(
+            secrets.timestamp_offset(&key(1), 1),
+            secrets.timestamp_offset(&key(2), 1)
+        );
         assert_eq!(secrets.timestamp_offset(&key(1), 2), 0);
     }
 }

@@ -1,3 +1,89 @@
-//! TCP.
+//! TCP (RFC 9293), with the behaviour of Linux where the RFCs leave room.
+//!
+//! [`TcpEngine`] is plain data: segments come in with [`TcpEngine::segment_in`], leave through
+//! [`Cx::out`], and time passes only through [`TcpEngine::handle_timeout`].
+//!
+//! | file | what happens there |
+//! | --- | --- |
+//! | `engine` | the tables, the one lookup per segment, what follows each event |
+//! | `listen/` | half-open records, the two queues, cookies at the door |
+//! | `handshake/` | `SynSent` and `SynReceived`: connections that we open |
+//! | `state` | a synchronised connection, and the state of its parts |
+//! | `segment_in`, `ack`, `recovery`, `rack`, `sack` | what comes in |
+//! | `output`, `delack`, `window`, `autotune` | what goes out |
+//! | `timers`, `timer_heap`, `timeouts`, `rtt` | time |
+//! | `close`, `time_wait` | the end |
+//! | `calls`, `call_io`, `call_options`, `info` | what applications do |
+//! | `flow`, `isn`, `cookies`, `seq`, `segment`, `config`, `options` | leaves |
 
+mod ack;
+mod autotune;
+mod call_io;
+mod call_options;
+mod calls;
+mod close;
+mod config;
+mod congestion;
+mod cookies;
+mod delack;
+mod engine;
+mod flow;
+mod handshake;
+mod info;
+mod isn;
+mod listen;
+mod options;
+mod output;
+mod rack;
+mod recovery;
+mod recv_queue;
+mod rtt;
+mod sack;
+mod segment;
+mod segment_in;
+mod send_queue;
+mod seq;
+mod slot;
+mod state;
 pub mod stats;
+#[cfg(test)]
+mod tests;
+mod time_wait;
+mod timeouts;
+mod timer_heap;
+mod timers;
+mod window;
+
+pub use config::{SettingError, TcpConfig};
+pub use congestion::CongestionKind;
+pub use engine::TcpEngine;
+
+use crate::network::IpOutput;
+use crate::rng::Rng;
+use crate::socket::EventQueue;
+use crate::time::Instant;
+use stats::TcpStats;
+
+/// What every entry point of the engine is given: the world as it is now.
+pub struct Cx<'a> {
+    /// The time.
+    pub now: Instant,
+    /// Randomness.
+    pub rng: &'a mut Rng,
+    /// Counters.
+    pub stats: &'a mut TcpStats,
+    /// The way down.
+    pub out: &'a mut dyn IpOutput,
+    /// Where changes of readiness are reported.
+    pub events: &'a mut EventQueue,
+    /// Settings.
+    pub config: &'a TcpConfig,
+}
+
+impl std::fmt::Debug for Cx<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Cx")
+            .field("now", &self.now)
+            .finish_non_exhaustive()
+    }
+}

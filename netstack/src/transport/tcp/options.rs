@@ -1,7 +1,7 @@
 //! Socket options: what an application may set before or after the connection exists.
 
-use super::congestion::CongestionKind;
 use super::config::TcpConfig;
+use super::congestion::CongestionKind;
 use super::segment::IpOptions;
 use crate::time::Duration;
 
@@ -75,18 +75,23 @@ impl SocketOptions {
             sndbuf: None,
             rcvlowat: 1,
             notsent_lowat: 0,
-            congestion: CongestionKind::from_name(&config.tcp_congestion_control).unwrap_or_default(),
+            congestion: CongestionKind::from_name(&config.tcp_congestion_control)
+                .unwrap_or_default(),
         }
     }
 
     /// Idle time before the first keepalive probe.
     pub(super) fn keep_idle(&self, config: &TcpConfig) -> Duration {
-        Duration::from_secs(u64::from(self.keep_idle.unwrap_or(config.tcp_keepalive_time)))
+        Duration::from_secs(u64::from(
+            self.keep_idle.unwrap_or(config.tcp_keepalive_time),
+        ))
     }
 
     /// Time between keepalive probes.
     pub(super) fn keep_interval(&self, config: &TcpConfig) -> Duration {
-        Duration::from_secs(u64::from(self.keep_intvl.unwrap_or(config.tcp_keepalive_intvl)))
+        Duration::from_secs(u64::from(
+            self.keep_intvl.unwrap_or(config.tcp_keepalive_intvl),
+        ))
     }
 
     /// Receive buffer to start with.
@@ -110,7 +115,9 @@ pub(super) fn seconds_to_timeouts(seconds: u32) -> u8 {
 
 /// The inverse: the seconds that so many timeouts last (Linux `retrans_to_secs`).
 pub(super) fn timeouts_to_seconds(timeouts: u8) -> u32 {
-    (0..u32::from(timeouts)).map(|n| 1_u32.checked_shl(n).unwrap_or(120).min(120)).sum()
+    (0..u32::from(timeouts))
+        .map(|n| 1_u32.checked_shl(n).unwrap_or(120).min(120))
+        .sum()
 }
 
 #[cfg(test)]
@@ -119,7 +126,14 @@ mod tests {
 
     #[test]
     fn defer_accept_rounds_up_to_whole_timeouts() {
-        let cases = [(0, 0, 0), (1, 1, 1), (2, 2, 3), (3, 2, 3), (5, 3, 7), (8, 4, 15)];
+        let cases = [
+            (0, 0, 0),
+            (1, 1, 1),
+            (2, 2, 3),
+            (3, 2, 3),
+            (5, 3, 7),
+            (8, 4, 15),
+        ];
         for (seconds, timeouts, rounded) in cases {
             assert_eq!(seconds_to_timeouts(seconds), timeouts);
             assert_eq!(timeouts_to_seconds(timeouts), rounded);

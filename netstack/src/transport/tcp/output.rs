@@ -49,7 +49,9 @@ impl Connection {
                 break;
             }
             let room = room.min(self.super_segments(cx));
-            let Some(sent) = self.flight.next_to_retransmit(room, self.snd.mss) else { break };
+            let Some(sent) = self.flight.next_to_retransmit(room, self.snd.mss) else {
+                break;
+            };
             if self.retransmit(cx, sent) == Sending::Blocked {
                 return Sending::Blocked;
             }
@@ -88,7 +90,9 @@ impl Connection {
         self.restart_after_idle(cx);
         let mut sent_any = false;
         while self.snd.nxt.before(self.snd.end()) {
-            let Some(len) = self.next_length(cx) else { break };
+            let Some(len) = self.next_length(cx) else {
+                break;
+            };
             let (seq, end) = (self.snd.nxt, self.snd.nxt + len);
             if self.transmit(cx, seq, end) == Sending::Blocked {
                 return Sending::Blocked;
@@ -145,7 +149,11 @@ impl Connection {
         let available = self.snd.end() - self.snd.nxt;
         let data = self.snd.queue.end() - self.snd.nxt;
         let wnd_end = self.snd.wnd_end();
-        let window = if wnd_end.after(self.snd.nxt) { wnd_end - self.snd.nxt } else { 0 };
+        let window = if wnd_end.after(self.snd.nxt) {
+            wnd_end - self.snd.nxt
+        } else {
+            0
+        };
         let room = self.cc.window.cwnd.saturating_sub(self.in_flight());
         if room == 0 || window < mss.min(available) {
             return None;
@@ -174,7 +182,8 @@ impl Connection {
     /// True if a segment smaller than the MSS has to wait (RFC 1122, 4.2.3.4, with Minshall's
     /// modification; TCP_CORK).
     fn nagle_holds(&self) -> bool {
-        let small_out = self.snd.small_end.after(self.snd.una) && self.snd.small_end.at_or_before(self.snd.nxt);
+        let small_out =
+            self.snd.small_end.after(self.snd.una) && self.snd.small_end.at_or_before(self.snd.nxt);
         self.opts.cork || (!self.opts.nodelay && small_out)
     }
 
@@ -190,7 +199,10 @@ impl Connection {
         }
         // Only if the next acknowledgement is near, and the flow is running.
         let recent = now.since(self.snd.last_sent).as_micros() <= 1000;
-        let next_ack_near = self.flight.first().is_some_and(|head| now.since(head.at) >= self.rtt.srtt() / 2);
+        let next_ack_near = self
+            .flight
+            .first()
+            .is_some_and(|head| now.since(head.at) >= self.rtt.srtt() / 2);
         recent && next_ack_near
     }
 
@@ -198,7 +210,11 @@ impl Connection {
     /// segment. Changes no state but that of acknowledgements.
     fn transmit(&mut self, cx: &mut Cx<'_>, seq: Seq, end: Seq) -> Sending {
         let data_end = self.snd.queue.end().min(end);
-        let len = if data_end.after(seq) { data_end - seq } else { 0 };
+        let len = if data_end.after(seq) {
+            data_end - seq
+        } else {
+            0
+        };
         let body = self.snd.queue.range(seq, len as usize);
         let mut flags = TcpFlags::ACK;
         flags.set(TcpFlags::PSH, len > 0 && data_end == self.snd.queue.end());
@@ -211,9 +227,19 @@ impl Connection {
         sending
     }
 
-    fn emit(&mut self, cx: &mut Cx<'_>, seq: Seq, flags: TcpFlags, body: Body, len: u32) -> Sending {
+    fn emit(
+        &mut self,
+        cx: &mut Cx<'_>,
+        seq: Seq,
+        flags: TcpFlags,
+        body: Body,
+        len: u32,
+    ) -> Sending {
         let saved = self.rcv.window;
-        let mut options = TcpOptions { timestamps: self.timestamps_option(cx.now), ..TcpOptions::default() };
+        let mut options = TcpOptions {
+            timestamps: self.timestamps_option(cx.now),
+            ..TcpOptions::default()
+        };
         if self.sack {
             self.add_sack_blocks(&mut options);
         }
@@ -225,7 +251,11 @@ impl Connection {
             window: self.announce_window(),
             options,
             body,
-            gso_size: if len > self.snd.mss { self.snd.mss as u16 } else { 0 },
+            gso_size: if len > self.snd.mss {
+                self.snd.mss as u16
+            } else {
+                0
+            },
         };
         match segment.send(cx, &self.key, self.opts.ip) {
             Err(SocketError::NoBuffers) => {
@@ -251,7 +281,10 @@ impl Connection {
 
     fn timestamps_option(&self, now: Instant) -> Option<Timestamps> {
         let val = self.timestamp_now(now)?;
-        self.ts.map(|ts| Timestamps { val, ecr: ts.recent })
+        self.ts.map(|ts| Timestamps {
+            val,
+            ecr: ts.recent,
+        })
     }
 
     fn add_sack_blocks(&mut self, options: &mut TcpOptions) {
@@ -284,7 +317,11 @@ impl Connection {
     /// Probes a window that is shut or too small: with what fits, or with nothing new.
     pub(super) fn send_window_probe(&mut self, cx: &mut Cx<'_>) {
         let wnd_end = self.snd.wnd_end();
-        let fits = if wnd_end.after(self.snd.nxt) { wnd_end - self.snd.nxt } else { 0 };
+        let fits = if wnd_end.after(self.snd.nxt) {
+            wnd_end - self.snd.nxt
+        } else {
+            0
+        };
         let data = self.snd.queue.end() - self.snd.nxt;
         let len = fits.min(self.snd.mss).min(data);
         if len == 0 {

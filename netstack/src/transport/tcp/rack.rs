@@ -48,7 +48,9 @@ impl Rack {
             return;
         }
         self.rtt = rtt;
-        let later = self.latest.is_none_or(|(at, end)| sent.at > at || (sent.at == at && sent.end.after(end)));
+        let later = self
+            .latest
+            .is_none_or(|(at, end)| sent.at > at || (sent.at == at && sent.end.after(end)));
         if later {
             self.latest = Some((sent.at, sent.end));
         }
@@ -84,7 +86,12 @@ impl Connection {
         if let Some(sent) = &covered.latest {
             self.recovery.rack.advance(sent, now, self.rtt.min_rtt);
         }
-        if self.recovery.rack.dsack_round.is_some_and(|end| self.snd.una.at_or_after(end)) {
+        if self
+            .recovery
+            .rack
+            .dsack_round
+            .is_some_and(|end| self.snd.una.at_or_after(end))
+        {
             self.recovery.rack.dsack_round = None;
         }
     }
@@ -93,7 +100,8 @@ impl Connection {
     fn reorder_window(&self) -> Duration {
         let rack = &self.recovery.rack;
         if !rack.reordering_seen
-            && (self.recovery.belief >= Belief::Recovery || self.flight.sacked >= self.recovery.reordering)
+            && (self.recovery.belief >= Belief::Recovery
+                || self.flight.sacked >= self.recovery.reordering)
         {
             return Duration::ZERO;
         }
@@ -113,7 +121,8 @@ impl Connection {
         let limit = self.recovery.rack.rtt + self.reorder_window();
         let mut look_again: Option<Instant> = None;
         self.flight.mark_lost(|sent| {
-            let sent_before = (sent.at, sent.end.0.wrapping_sub(latest_end.0) as i32) < (latest_at, 0);
+            let sent_before =
+                (sent.at, sent.end.0.wrapping_sub(latest_end.0) as i32) < (latest_at, 0);
             if !sent_before {
                 return false;
             }
@@ -137,7 +146,11 @@ impl Connection {
         }
         let mut delay = if self.rtt.has_sample() {
             let twice = self.rtt.srtt() * 2;
-            if self.flight.packets == 1 { twice + PEER_DELAYED_ACK } else { twice + PROBE_MIN }
+            if self.flight.packets == 1 {
+                twice + PEER_DELAYED_ACK
+            } else {
+                twice + PROBE_MIN
+            }
         } else {
             super::rtt::RTO_INITIAL
         };
@@ -152,7 +165,9 @@ impl Connection {
 
     /// The acknowledgement of a probe says whether it repaired a loss (RFC 8985, 7.4).
     pub(super) fn on_probe_acked(&mut self, ack: Seq, duplicate: bool, dsack: bool) {
-        let Some((end, retransmission)) = self.recovery.probe else { return };
+        let Some((end, retransmission)) = self.recovery.probe else {
+            return;
+        };
         if ack.before(end) {
             return;
         }

@@ -140,7 +140,11 @@ impl Connection {
                     self.enter_recovery();
                 } else if self.recovery.belief != Belief::Reducing {
                     let troubled = self.flight.sacked > 0 || self.recovery.dup_acks > 0;
-                    self.recovery.belief = if troubled { Belief::Disorder } else { Belief::Open };
+                    self.recovery.belief = if troubled {
+                        Belief::Disorder
+                    } else {
+                        Belief::Open
+                    };
                 }
             }
         }
@@ -167,7 +171,10 @@ impl Connection {
             Belief::Open | Belief::Disorder => {}
             Belief::Reducing => self.end_reduction(),
             Belief::Recovery | Belief::Loss => {
-                if !self.sack && self.snd.una == self.recovery.high && self.recovery.belief == Belief::Recovery {
+                if !self.sack
+                    && self.snd.una == self.recovery.high
+                    && self.recovery.belief == Belief::Recovery
+                {
                     // RFC 6582, 3.2: late duplicates of the window must not start another episode.
                     if !facts.advanced {
                         return;
@@ -223,8 +230,11 @@ impl Connection {
     fn begin_episode(&mut self) {
         let window = self.cc.window;
         if self.recovery.undo.is_none() {
-            self.recovery.undo =
-                Some(Undo { cwnd: window.cwnd, ssthresh: window.ssthresh, first_retrans: None });
+            self.recovery.undo = Some(Undo {
+                cwnd: window.cwnd,
+                ssthresh: window.ssthresh,
+                first_retrans: None,
+            });
             self.recovery.undo_retrans = 0;
         }
         self.recovery.high = self.snd.nxt;
@@ -270,7 +280,10 @@ impl Connection {
             let share = share.div_ceil(u64::from(recovery.prior_cwnd.max(1))) as u32;
             share.saturating_sub(recovery.prr_out)
         } else {
-            let limit = recovery.prr_delivered.saturating_sub(recovery.prr_out).max(delivered);
+            let limit = recovery
+                .prr_delivered
+                .saturating_sub(recovery.prr_out)
+                .max(delivered);
             (limit + u32::from(going_well)).min(ssthresh - in_flight)
         };
         // The first retransmission goes out in any case.
@@ -282,13 +295,16 @@ impl Connection {
     /// retransmission was answered by an earlier original (Eifel, RFC 3522), or every
     /// retransmission was reported as a duplicate (RFC 2883). True if it was undone.
     fn try_undo(&mut self, facts: AckFacts) -> bool {
-        let Some(undo) = self.recovery.undo else { return false };
+        let Some(undo) = self.recovery.undo else {
+            return false;
+        };
         let by_timestamp = facts.advanced
             && match (facts.tsecr, undo.first_retrans) {
                 (Some(echo), Some(first)) => (echo.wrapping_sub(first) as i32) < 0,
                 _ => false,
             };
-        let by_dsack = facts.dsack && self.recovery.undo_retrans <= 0 && undo.first_retrans.is_some();
+        let by_dsack =
+            facts.dsack && self.recovery.undo_retrans <= 0 && undo.first_retrans.is_some();
         if !by_timestamp && !by_dsack {
             return false;
         }

@@ -126,7 +126,9 @@ impl RecvQueue {
     pub(super) fn insert_ahead(&mut self, mut seq: Seq, mut data: Bytes) -> Option<(Seq, Seq)> {
         let end = seq + data.len() as u32;
         // First range that touches or follows us.
-        let mut at = self.ahead.partition_point(|(start, bytes)| (*start + bytes.len() as u32).at_or_before(seq));
+        let mut at = self
+            .ahead
+            .partition_point(|(start, bytes)| (*start + bytes.len() as u32).at_or_before(seq));
         let mut duplicate = None;
         while let Some((start, bytes)) = self.ahead.get(at) {
             let (start, stop) = (*start, *start + bytes.len() as u32);
@@ -159,7 +161,11 @@ impl RecvQueue {
             return;
         }
         self.ahead_len += data.len();
-        let data = if data.len() < COPY_BELOW { Bytes::copy_from_slice(&data) } else { data };
+        let data = if data.len() < COPY_BELOW {
+            Bytes::copy_from_slice(&data)
+        } else {
+            data
+        };
         self.ahead.insert(at, (seq, data));
     }
 
@@ -176,7 +182,9 @@ impl RecvQueue {
 
     /// The contiguous block that holds byte `at`.
     fn block_of(&self, at: Seq) -> Option<(Seq, Seq)> {
-        let mut index = self.ahead.partition_point(|(start, bytes)| (*start + bytes.len() as u32).at_or_before(at));
+        let mut index = self
+            .ahead
+            .partition_point(|(start, bytes)| (*start + bytes.len() as u32).at_or_before(at));
         let (start, bytes) = self.ahead.get(index)?;
         if start.after(at) {
             return None;
@@ -249,15 +257,12 @@ impl RecvQueue {
     pub(super) fn prune(&mut self, limit: usize) -> bool {
         let before = self.ahead.len();
         while self.charged() > limit {
-            let Some((_, bytes)) = self.ahead.pop() else { break };
+            let Some((_, bytes)) = self.ahead.pop() else {
+                break;
+            };
             self.ahead_len -= bytes.len();
         }
         self.ahead.len() < before
-    }
-
-    /// Drops everything.
-    pub(super) fn clear(&mut self) {
-        *self = Self::new();
     }
 }
 
@@ -273,7 +278,10 @@ mod tests {
         assert_eq!(queue.insert_ahead(Seq(10), data(10)), None);
         assert_eq!(queue.insert_ahead(Seq(40), data(10)), None);
         assert_eq!(queue.sack_blocks(4)[..], [(40, 50), (10, 20)]);
-        assert_eq!(queue.insert_ahead(Seq(15), data(10)), Some((Seq(15), Seq(20))));
+        assert_eq!(
+            queue.insert_ahead(Seq(15), data(10)),
+            Some((Seq(15), Seq(20)))
+        );
         assert_eq!(queue.sack_blocks(4)[..], [(10, 25), (40, 50)]);
         assert_eq!(queue.sack_blocks(1)[..], [(10, 25)]);
     }

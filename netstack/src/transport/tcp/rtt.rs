@@ -47,7 +47,11 @@ impl RttEstimator {
         }
         let error = self.srtt.abs_diff(rtt_ns);
         // A sample far below the mean must not raise the timeout as one above it does.
-        let gain = if rtt_ns < self.srtt && error > self.mdev { 32 } else { 4 };
+        let gain = if rtt_ns < self.srtt && error > self.mdev {
+            32
+        } else {
+            4
+        };
         self.mdev = self.mdev - self.mdev / gain + error / gain;
         self.srtt = self.srtt - self.srtt / 8 + rtt_ns / 8;
     }
@@ -78,7 +82,9 @@ impl RttEstimator {
 
     /// The timeout with backoff.
     pub(super) fn rto(&self) -> Duration {
-        self.base_rto().saturating_mul(1 << self.backoff.min(16)).min(RTO_MAX)
+        self.base_rto()
+            .saturating_mul(1 << self.backoff.min(16))
+            .min(RTO_MAX)
     }
 }
 
@@ -97,7 +103,10 @@ mod tests {
             rtt.sample(Duration::from_millis(10));
         }
         let rto = rtt.rto().as_millis();
-        assert!((209..=212).contains(&rto), "floor of the variation is 200 ms: {rto}");
+        assert!(
+            (209..=212).contains(&rto),
+            "floor of the variation is 200 ms: {rto}"
+        );
         rtt.backoff = 2;
         assert!(rtt.rto() >= Duration::from_millis(836));
         rtt.backoff = 40;

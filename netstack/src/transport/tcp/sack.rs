@@ -89,14 +89,6 @@ impl Scoreboard {
         self.list.front()
     }
 
-    pub(super) fn last(&self) -> Option<&Sent> {
-        self.list.back()
-    }
-
-    pub(super) fn iter(&self) -> impl DoubleEndedIterator<Item = &Sent> {
-        self.list.iter()
-    }
-
     pub(super) fn clear(&mut self) {
         *self = Self::default();
     }
@@ -124,7 +116,9 @@ impl Scoreboard {
     /// Cuts the range that has `at` strictly inside into two.
     fn split_at(&mut self, at: Seq, mss: u32) {
         let index = self.index_at(at);
-        let Some(sent) = self.list.get_mut(index) else { return };
+        let Some(sent) = self.list.get_mut(index) else {
+            return;
+        };
         if !sent.seq.before(at) {
             return;
         }
@@ -151,7 +145,12 @@ impl Scoreboard {
     /// Takes what `una` acknowledges from the front. `covered` gathers what was not known before.
     pub(super) fn acknowledge(&mut self, una: Seq, mss: u32, covered: &mut Covered) {
         self.split_at(una, mss);
-        while let Some(sent) = self.list.front().copied().filter(|sent| sent.end.at_or_before(una)) {
+        while let Some(sent) = self
+            .list
+            .front()
+            .copied()
+            .filter(|sent| sent.end.at_or_before(una))
+        {
             self.list.pop_front();
             self.packets -= sent.segs;
             if sent.sacked {
@@ -169,7 +168,10 @@ impl Scoreboard {
             self.lost -= if sent.lost { sent.segs } else { 0 };
             self.retrans -= if sent.retrans { sent.segs } else { 0 };
         }
-        if self.highest.is_some_and(|highest| highest.at_or_before(una)) {
+        if self
+            .highest
+            .is_some_and(|highest| highest.at_or_before(una))
+        {
             self.highest = None;
         }
         if self.list.is_empty() && self.list.capacity() > 64 {
@@ -179,7 +181,9 @@ impl Scoreboard {
 
     /// Marks the ranges of one SACK block. Blocks outside what is in flight are ignored.
     pub(super) fn select(&mut self, low: Seq, high: Seq, mss: u32, covered: &mut Covered) {
-        let (Some(first), Some(last)) = (self.list.front(), self.list.back()) else { return };
+        let (Some(first), Some(last)) = (self.list.front(), self.list.back()) else {
+            return;
+        };
         let (low, high) = (low.max(first.seq), high);
         if !low.before(high) || high.after(last.end) {
             return;
@@ -235,14 +239,20 @@ impl Scoreboard {
             hint.get_or_insert(sent.seq);
         }
         if let Some(seq) = hint {
-            self.hint = if self.lost == newly { seq } else { self.hint.min(seq) };
+            self.hint = if self.lost == newly {
+                seq
+            } else {
+                self.hint.min(seq)
+            };
         }
         newly
     }
 
     /// Presumes one segment at the front lost (NewReno).
     pub(super) fn mark_front_lost(&mut self, mss: u32) -> u32 {
-        let Some(front) = self.list.front() else { return 0 };
+        let Some(front) = self.list.front() else {
+            return 0;
+        };
         let seq = front.seq;
         self.split_at(seq + mss, mss);
         self.mark_lost(|sent| sent.seq == seq)
@@ -272,7 +282,11 @@ impl Scoreboard {
             return None;
         }
         let from = self.index_at(self.hint);
-        let found = self.list.range(from..).find(|sent| sent.lost && !sent.retrans).copied();
+        let found = self
+            .list
+            .range(from..)
+            .find(|sent| sent.lost && !sent.retrans)
+            .copied();
         let Some(sent) = found else {
             self.hint = self.list.back().map_or(self.hint, |last| last.end);
             return None;
@@ -325,14 +339,30 @@ mod tests {
 
     fn check(board: &Scoreboard) {
         let sum = |which: fn(&Sent) -> bool| -> u32 {
-            board.list.iter().filter(|sent| which(sent)).map(|sent| sent.segs).sum()
+            board
+                .list
+                .iter()
+                .filter(|sent| which(sent))
+                .map(|sent| sent.segs)
+                .sum()
         };
         assert_eq!(board.packets, sum(|_| true));
         assert_eq!(board.sacked, sum(|sent| sent.sacked));
         assert_eq!(board.lost, sum(|sent| sent.lost));
         assert_eq!(board.retrans, sum(|sent| sent.retrans));
-        assert!(board.list.iter().all(|sent| !(sent.sacked && (sent.lost || sent.retrans))));
-        assert!(board.list.iter().zip(board.list.iter().skip(1)).all(|(a, b)| a.end == b.seq));
+        assert!(
+            board
+                .list
+                .iter()
+                .all(|sent| !(sent.sacked && (sent.lost || sent.retrans)))
+        );
+        assert!(
+            board
+                .list
+                .iter()
+                .zip(board.list.iter().skip(1))
+                .all(|(a, b)| a.end == b.seq)
+        );
     }
 
     proptest! {

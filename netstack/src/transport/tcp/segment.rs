@@ -27,16 +27,12 @@ pub(super) struct Segment {
     pub(super) flags: TcpFlags,
     /// Window field, unscaled.
     pub(super) window: u16,
-    /// Urgent pointer.
-    pub(super) urgent: u16,
     /// Options.
     pub(super) options: TcpOptions,
     /// Data.
     pub(super) payload: Bytes,
     /// When the link saw it.
     pub(super) arrival: Instant,
-    /// TOS of the packet.
-    pub(super) tos: u8,
     /// Original segments that the link merged into this one.
     pub(super) merged: u32,
 }
@@ -68,11 +64,9 @@ impl Segment {
             ack: Seq(repr.ack),
             flags: repr.flags,
             window: repr.window,
-            urgent: repr.urgent,
             options: repr.options,
             payload,
             arrival: meta.arrival,
-            tos: meta.tos,
             merged,
         };
         Some((segment, key))
@@ -196,9 +190,17 @@ pub(super) fn send_reset(cx: &mut Cx<'_>, key: &FlowKey, segment: &Segment, ip: 
         return;
     }
     let reset = if segment.is_ack() {
-        Outgoing { seq: segment.ack, flags: TcpFlags::RST, ..Outgoing::default() }
+        Outgoing {
+            seq: segment.ack,
+            flags: TcpFlags::RST,
+            ..Outgoing::default()
+        }
     } else {
-        Outgoing { ack: segment.end(), flags: TcpFlags::RST | TcpFlags::ACK, ..Outgoing::default() }
+        Outgoing {
+            ack: segment.end(),
+            flags: TcpFlags::RST | TcpFlags::ACK,
+            ..Outgoing::default()
+        }
     };
     // Unreachable peers and full queues are the network's affair: a reset is best effort.
     let _ = reset.send(cx, key, ip);

@@ -85,7 +85,9 @@ impl Connection {
 
     /// PAWS (RFC 7323, 5.3): true if the timestamp is older than what has been seen.
     fn paws_rejects(&self, cx: &Cx<'_>, seg: &Segment) -> bool {
-        let (Some(ts), Some(theirs)) = (&self.ts, seg.options.timestamps) else { return false };
+        let (Some(ts), Some(theirs)) = (&self.ts, seg.options.timestamps) else {
+            return false;
+        };
         let behind = ts.recent.wrapping_sub(theirs.val) as i32;
         if behind <= PAWS_TOLERANCE || cx.now.since(ts.recent_at) >= PAWS_MEMORY || ts.recent == 0 {
             return false;
@@ -103,7 +105,12 @@ impl Connection {
     /// RFC 5961, 3.2: only a reset at exactly RCV.NXT counts; others in the window are challenged.
     fn reset_in(&mut self, cx: &mut Cx<'_>, seg: &Segment) {
         let after_hole = self.rcv.queue.has_hole()
-            && self.rcv.queue.sack_blocks(4).iter().any(|(_, high)| Seq(*high) == seg.seq);
+            && self
+                .rcv
+                .queue
+                .sack_blocks(4)
+                .iter()
+                .any(|(_, high)| Seq(*high) == seg.seq);
         let after_fin = self.rcv.fin && seg.seq + 1 == self.rcv.nxt;
         if seg.seq != self.rcv.nxt && !after_hole && !after_fin {
             self.challenge(cx);
@@ -113,7 +120,8 @@ impl Connection {
             Phase::CloseWait => SocketError::Pipe,
             _ => SocketError::Reset,
         };
-        cx.stats.estab_resets += u64::from(matches!(self.phase, Phase::Established | Phase::CloseWait));
+        cx.stats.estab_resets +=
+            u64::from(matches!(self.phase, Phase::Established | Phase::CloseWait));
         self.finish(Some(error));
     }
 
@@ -123,7 +131,10 @@ impl Connection {
             return true;
         }
         let gap = Duration::from_millis(u64::from(cx.config.tcp_invalid_ratelimit));
-        if self.last_oow_answer.is_some_and(|at| cx.now.since(at) < gap) {
+        if self
+            .last_oow_answer
+            .is_some_and(|at| cx.now.since(at) < gap)
+        {
             return false;
         }
         self.last_oow_answer = Some(cx.now);
@@ -153,7 +164,9 @@ impl Connection {
 
     /// Keeps the peer's timestamp for echoing (RFC 7323, 4.3).
     pub(super) fn note_peer_timestamp(&mut self, seg: &Segment, cx: &Cx<'_>) {
-        let (Some(ts), Some(theirs)) = (&mut self.ts, seg.options.timestamps) else { return };
+        let (Some(ts), Some(theirs)) = (&mut self.ts, seg.options.timestamps) else {
+            return;
+        };
         let newer = theirs.val.wrapping_sub(ts.recent) as i32 >= 0;
         if seg.seq.at_or_before(self.rcv.window.wup) && newer {
             ts.recent = theirs.val;
@@ -163,8 +176,8 @@ impl Connection {
 
     /// True if data arrives for a connection whose reader is gone.
     fn is_abandoned_by_reader(&self, seg: &Segment) -> bool {
-        let new_data = !seg.payload.is_empty()
-            && (seg.seq + seg.payload.len() as u32).after(self.rcv.nxt);
+        let new_data =
+            !seg.payload.is_empty() && (seg.seq + seg.payload.len() as u32).after(self.rcv.nxt);
         new_data && self.orphan && matches!(self.phase, Phase::FinWait1 | Phase::FinWait2)
     }
 
@@ -185,7 +198,11 @@ impl Connection {
             self.acks.now = true;
             return;
         }
-        self.counters.data_segs_in += if seg.payload.is_empty() { 0 } else { seg.merged };
+        self.counters.data_segs_in += if seg.payload.is_empty() {
+            0
+        } else {
+            seg.merged
+        };
         let fin_at = seg.fin().then(|| seg.seq + seg.payload.len() as u32);
         let mut data = seg.payload.clone();
         let mut seq = seg.seq;
@@ -197,7 +214,11 @@ impl Connection {
             if self.sack && cx.config.tcp_dsack != 0 {
                 self.rcv.dsack = Some((seq, self.rcv.nxt));
             }
-            data = if known < data.len() { data.slice(known..) } else { Bytes::new() };
+            data = if known < data.len() {
+                data.slice(known..)
+            } else {
+                Bytes::new()
+            };
             seq = self.rcv.nxt;
             self.acks.enter_quick(self.rcv.window.wnd);
         }
@@ -223,7 +244,8 @@ impl Connection {
         let had_hole = self.rcv.queue.has_hole();
         if len > 0 {
             let per_segment = len.div_ceil(seg.merged);
-            self.acks.on_data(cx.now, per_segment, self.rcv.window.wnd, self.snd.path_mss);
+            self.acks
+                .on_data(cx.now, per_segment, self.rcv.window.wnd, self.snd.path_mss);
             self.counters.bytes_received += u64::from(len);
             if self.rcv.shutdown {
                 // Accepted and thrown away: shutdown(SHUT_RD) keeps the stream going.
@@ -233,7 +255,8 @@ impl Connection {
             }
             self.rcv.nxt += len;
             self.grow_receive_window(per_segment);
-            self.autotune.on_arrival(self.rcv.nxt, self.rcv.window.wnd, cx.now);
+            self.autotune
+                .on_arrival(self.rcv.nxt, self.rcv.window.wnd, cx.now);
             self.sample_receiver_rtt(cx, seg);
         }
         if had_hole {
@@ -250,13 +273,15 @@ impl Connection {
     /// The receiver's RTT from a full segment that echoes a timestamp (Linux
     /// `tcp_rcv_rtt_measure_ts`).
     fn sample_receiver_rtt(&mut self, cx: &Cx<'_>, seg: &Segment) {
-        let (Some(clock), Some(theirs)) = (self.timestamp_now(cx.now), seg.options.timestamps) else {
+        let (Some(clock), Some(theirs)) = (self.timestamp_now(cx.now), seg.options.timestamps)
+        else {
             return;
         };
         let full = seg.payload.len() >= usize::from(self.acks.rcv_mss);
         let delta = clock.wrapping_sub(theirs.ecr);
         if full && theirs.ecr != 0 && delta < 1 << 20 {
-            self.autotune.sample(Duration::from_millis(u64::from(delta)));
+            self.autotune
+                .sample(Duration::from_millis(u64::from(delta)));
         }
     }
 

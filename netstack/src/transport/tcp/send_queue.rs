@@ -76,7 +76,9 @@ impl SendQueue {
     }
 
     fn len_frozen(&self) -> usize {
-        self.ranges.back().map_or(0, |(at, bytes)| (*at - self.base) as usize + bytes.len())
+        self.ranges
+            .back()
+            .map_or(0, |(at, bytes)| (*at - self.base) as usize + bytes.len())
     }
 
     /// The `len` bytes from `from` on, without copying (unless they are many small ranges). Both
@@ -90,7 +92,9 @@ impl SendQueue {
         if (end - self.base) as usize > self.len_frozen() {
             self.freeze();
         }
-        let first = self.ranges.partition_point(|(at, bytes)| (*at + bytes.len() as u32).at_or_before(from));
+        let first = self
+            .ranges
+            .partition_point(|(at, bytes)| (*at + bytes.len() as u32).at_or_before(from));
         let mut at = from;
         for (start, bytes) in self.ranges.range(first..) {
             let skip = (at - *start) as usize;
@@ -103,7 +107,8 @@ impl SendQueue {
         }
         if body.len() > RANGES_MAX {
             let mut merged = BytesMut::with_capacity(len);
-            body.iter().for_each(|range| merged.extend_from_slice(range));
+            body.iter()
+                .for_each(|range| merged.extend_from_slice(range));
             body.clear();
             body.push(merged.freeze());
         }

@@ -87,8 +87,6 @@ pub(super) struct TimestampState {
 /// What we send.
 #[derive(Debug)]
 pub(super) struct SendHalf {
-    /// Our initial sequence number.
-    pub(super) iss: Seq,
     /// First byte not acknowledged.
     pub(super) una: Seq,
     /// Next byte to send.
@@ -117,8 +115,6 @@ pub(super) struct SendHalf {
     pub(super) last_sent: Instant,
     /// Send buffer bound; grows with the window unless the application has set it.
     pub(super) buffer: u32,
-    /// The application was refused room, and is to be told when there is some.
-    pub(super) wants_room: bool,
 }
 
 impl SendHalf {
@@ -231,7 +227,6 @@ impl Connection {
             phase: Phase::Established,
             opts,
             snd: SendHalf {
-                iss: agreed.iss,
                 una: start,
                 nxt: start,
                 wnd: 0,
@@ -246,7 +241,6 @@ impl Connection {
                 small_end: start,
                 last_sent: cx.now,
                 buffer: opts.sndbuf.unwrap_or(cx.config.tcp_wmem[1]),
-                wants_room: false,
             },
             rcv: RecvHalf {
                 irs: agreed.irs,
@@ -303,7 +297,10 @@ impl Connection {
             mss = mss.min(u32::from(self.opts.maxseg));
         }
         let options = if self.ts.is_some() { 12 } else { 0 };
-        self.snd.mss = mss.max(cx.config.tcp_min_snd_mss).saturating_sub(options).max(8);
+        self.snd.mss = mss
+            .max(cx.config.tcp_min_snd_mss)
+            .saturating_sub(options)
+            .max(8);
     }
 
     /// Ends the connection at once; `error` is what the application learns.
@@ -320,6 +317,7 @@ impl Connection {
 
     /// The timestamp clock of this connection.
     pub(super) fn timestamp_now(&self, now: Instant) -> Option<u32> {
-        self.ts.map(|ts| super::isn::timestamp_clock(now).wrapping_add(ts.offset))
+        self.ts
+            .map(|ts| super::isn::timestamp_clock(now).wrapping_add(ts.offset))
     }
 }

@@ -7,9 +7,59 @@ counters! {
     TcpStats {
         /// Segments received, bad ones included.
         in_segs = "TcpInSegs",
-        /// Segments sent, those that only retransmit excluded.
+        /// Segments sent, those that only retransmit included.
         out_segs = "TcpOutSegs",
         /// Segments received with a bad checksum or header.
         in_errs = "TcpInErrs",
+        /// Segments sent again.
+        retrans_segs = "TcpRetransSegs",
+        /// Resets sent.
+        out_rsts = "TcpOutRsts",
+        /// Connections opened by us.
+        active_opens = "TcpActiveOpens",
+        /// Connections opened by peers.
+        passive_opens = "TcpPassiveOpens",
+        /// Attempts that failed.
+        attempt_fails = "TcpAttemptFails",
+        /// Established connections that were reset.
+        estab_resets = "TcpEstabResets",
+        /// Connections dropped because an accept queue was full.
+        listen_overflows = "TcpExtListenOverflows",
+        /// SYNs and final ACKs dropped at a listener, for whatever reason.
+        listen_drops = "TcpExtListenDrops",
+        /// SYNs dropped because a SYN queue was full.
+        req_q_full_drop = "TcpExtTCPReqQFullDrop",
+        /// SYN queues that overflowed into cookies.
+        req_q_full_cookies = "TcpExtTCPReqQFullDoCookies",
+        /// Cookies sent.
+        syncookies_sent = "TcpExtSyncookiesSent",
+        /// Connections made from a cookie.
+        syncookies_recv = "TcpExtSyncookiesRecv",
+        /// ACKs whose cookie was no good.
+        syncookies_failed = "TcpExtSyncookiesFailed",
+        /// Half-open records that expired.
+        req_timeouts = "TcpExtTCPTimeouts_Req",
+        /// Half-open records that a reset or SYN ended.
+        embryonic_rsts = "TcpExtEmbryonicRsts",
+        /// Final ACKs held back by TCP_DEFER_ACCEPT.
+        defer_accept_drop = "TcpExtTCPDeferAcceptDrop",
+        /// Resets sent because `tcp_abort_on_overflow` is set.
+        abort_on_overflow = "TcpExtTCPAbortOnOverflow",
+        /// Connections closed with unread data.
+        abort_on_close = "TcpExtTCPAbortOnClose",
+        /// Challenge ACKs.
+        challenge_acks = "TcpExtTCPChallengeACK",
+        /// SYNs on synchronised connections.
+        syn_challenge = "TcpExtTCPSYNChallenge",
+        /// Segments refused by PAWS.
+        paws_estab = "TcpExtPAWSEstab",
+        /// Acknowledgements that waited for their delay.
+        delayed_acks = "TcpExtDelayedACKs",
+        /// Retransmission timeouts.
+        timeouts = "TcpExtTCPTimeouts",
+        /// Connections that went into TIME-WAIT.
+        time_wait = "TcpExtTW",
+        /// TIME-WAIT records dropped for want of room.
+        time_wait_overflow = "TcpExtTCPTimeWaitOverflow",
     }
 }

@@ -70,7 +70,11 @@ impl Connection {
         if let Some(left) = self.user_timeout_left(cx.now) {
             return left.is_zero();
         }
-        let retries = if self.orphan { orphan_retries(cx.config) } else { cx.config.tcp_retries2 };
+        let retries = if self.orphan {
+            orphan_retries(cx.config)
+        } else {
+            cx.config.tcp_retries2
+        };
         let since = self.recovery.trouble_since.unwrap_or(cx.now);
         cx.now.since(since) >= patience(retries, cx.config)
     }
@@ -81,7 +85,11 @@ impl Connection {
             return;
         }
         let since = *self.recovery.trouble_since.get_or_insert(cx.now);
-        let limit = if self.orphan { orphan_retries(cx.config) } else { cx.config.tcp_retries2 };
+        let limit = if self.orphan {
+            orphan_retries(cx.config)
+        } else {
+            cx.config.tcp_retries2
+        };
         let user = self.opts.user_timeout;
         let too_long = !user.is_zero() && cx.now.since(since) >= user;
         if u32::from(self.recovery.timeouts) > limit || (too_long && self.recovery.timeouts > 0) {
@@ -102,7 +110,8 @@ impl Connection {
     /// Restarts the keepalive timer, if the option is on.
     pub(super) fn rearm_keepalive(&mut self, cx: &Cx<'_>) {
         if self.opts.keepalive {
-            self.timers.set(Timer::Keepalive, cx.now + self.opts.keep_idle(cx.config));
+            self.timers
+                .set(Timer::Keepalive, cx.now + self.opts.keep_idle(cx.config));
         } else {
             self.timers.stop(Timer::Keepalive);
         }
@@ -123,7 +132,10 @@ impl Connection {
             self.timers.set(Timer::Keepalive, last + idle_limit);
             return;
         }
-        let count = self.opts.keep_count.unwrap_or(cx.config.tcp_keepalive_probes);
+        let count = self
+            .opts
+            .keep_count
+            .unwrap_or(cx.config.tcp_keepalive_probes);
         let user = self.opts.user_timeout;
         let over = if user.is_zero() {
             u32::from(self.recovery.timeouts) >= count
@@ -137,7 +149,10 @@ impl Connection {
         }
         self.send_probe(cx);
         self.recovery.timeouts = self.recovery.timeouts.saturating_add(1);
-        self.timers.set(Timer::Keepalive, cx.now + self.opts.keep_interval(cx.config));
+        self.timers.set(
+            Timer::Keepalive,
+            cx.now + self.opts.keep_interval(cx.config),
+        );
     }
 
     /// The peer's FIN did not come: the orphan goes, as Linux's, into a short TIME-WAIT.
@@ -157,7 +172,9 @@ fn orphan_retries(config: &TcpConfig) -> u32 {
 /// The time that `retries` doublings of the least timeout take (Linux `tcp_model_timeout`).
 fn patience(retries: u32, config: &TcpConfig) -> Duration {
     let base = Duration::from_millis(u64::from(config.tcp_rto_min_ms.max(1)));
-    let doublings = (RTO_MAX.as_millis() / base.as_millis().max(1)).max(1).ilog2();
+    let doublings = (RTO_MAX.as_millis() / base.as_millis().max(1))
+        .max(1)
+        .ilog2();
     if retries <= doublings {
         base * ((2 << retries) - 1)
     } else {

@@ -54,12 +54,20 @@ impl TimerHeap {
 
     /// Forgets `index`.
     pub(super) fn remove(&mut self, index: u32) {
-        let Some(at) = self.place.get(index as usize).copied().filter(|at| *at != ABSENT) else {
+        let Some(at) = self
+            .place
+            .get(index as usize)
+            .copied()
+            .filter(|at| *at != ABSENT)
+        else {
             return;
         };
         let at = at as usize;
         self.place[index as usize] = ABSENT;
-        let last = self.heap.pop().expect("an entry with a place is in the heap");
+        let last = self
+            .heap
+            .pop()
+            .expect("an entry with a place is in the heap");
         if at < self.heap.len() {
             self.heap[at] = last;
             self.place[last.1 as usize] = at as u32;

@@ -66,12 +66,18 @@ impl Timers {
 
     /// The earliest deadline.
     pub(super) fn earliest(&self) -> Option<Instant> {
-        self.0.iter().min().copied().filter(|at| *at != Instant::FAR_FUTURE)
+        self.0
+            .iter()
+            .min()
+            .copied()
+            .filter(|at| *at != Instant::FAR_FUTURE)
     }
 
     /// Stops and returns one timer that is due; the earlier deadline first.
     pub(super) fn pop_due(&mut self, now: Instant) -> Option<Timer> {
-        let due = ALL.into_iter().filter(|timer| self.0[*timer as usize] <= now);
+        let due = ALL
+            .into_iter()
+            .filter(|timer| self.0[*timer as usize] <= now);
         let timer = due.min_by_key(|timer| self.0[*timer as usize])?;
         self.stop(timer);
         Some(timer)

@@ -21,9 +21,18 @@ pub(super) struct InitialWindow {
 
 /// The initial window: the usable buffer in whole segments, and the shift with which the largest
 /// buffer that autotuning may reach can be announced (Linux `tcp_select_initial_window`).
-pub(super) fn initial(config: &TcpConfig, opts: &SocketOptions, mss: u16, scaling: bool) -> InitialWindow {
+pub(super) fn initial(
+    config: &TcpConfig,
+    opts: &SocketOptions,
+    mss: u16,
+    scaling: bool,
+) -> InitialWindow {
     let mss = u32::from(mss).max(1);
-    let clamp = if opts.window_clamp == 0 { 65_535 << 14 } else { opts.window_clamp };
+    let clamp = if opts.window_clamp == 0 {
+        65_535 << 14
+    } else {
+        opts.window_clamp
+    };
     let mut space = usable(config, opts.initial_rcvbuf(config)).min(clamp);
     if space > mss {
         space -= space % mss;
@@ -37,7 +46,10 @@ pub(super) fn initial(config: &TcpConfig, opts: &SocketOptions, mss: u16, scalin
     } else {
         0
     };
-    InitialWindow { window: space.min(65_535 - 65_535 % mss.min(65_535)), wscale }
+    InitialWindow {
+        window: space.min(65_535 - 65_535 % mss.min(65_535)),
+        wscale,
+    }
 }
 
 /// Announced and allowed receive windows.
@@ -70,7 +82,11 @@ impl ReceiveWindow {
             ssthresh: agreed.rcv_wnd,
             buffer: opts.initial_rcvbuf(config),
             fixed: opts.rcvbuf.is_some(),
-            clamp: if opts.window_clamp == 0 { u32::MAX } else { opts.window_clamp },
+            clamp: if opts.window_clamp == 0 {
+                u32::MAX
+            } else {
+                opts.window_clamp
+            },
             overhead_shift: config.tcp_adv_win_scale.clamp(1, 31),
         }
     }
@@ -121,7 +137,10 @@ impl Connection {
     pub(super) fn announce_window(&mut self) -> u16 {
         let window = &mut self.rcv.window;
         let left = window.left(self.rcv.nxt);
-        let mut new = window.candidate(self.rcv.queue.charged() as u32, u32::from(self.acks.rcv_mss));
+        let mut new = window.candidate(
+            self.rcv.queue.charged() as u32,
+            u32::from(self.acks.rcv_mss),
+        );
         if new < left {
             // Never shrink (RFC 9293, 3.8.6).
             new = left.next_multiple_of(1 << window.wscale);
@@ -140,7 +159,10 @@ impl Connection {
         if self.rcv.shutdown || 2 * left > window.full_space() {
             return false;
         }
-        let new = window.candidate(self.rcv.queue.charged() as u32, u32::from(self.acks.rcv_mss));
+        let new = window.candidate(
+            self.rcv.queue.charged() as u32,
+            u32::from(self.acks.rcv_mss),
+        );
         new > 0 && new >= 2 * left
     }
 }
@@ -153,7 +175,13 @@ mod tests {
     fn defaults_are_those_of_linux() {
         let config = TcpConfig::default();
         let opts = SocketOptions::new(&config);
-        assert_eq!(initial(&config, &opts, 1460, true), InitialWindow { window: 64_240, wscale: 7 });
+        assert_eq!(
+            initial(&config, &opts, 1460, true),
+            InitialWindow {
+                window: 64_240,
+                wscale: 7
+            }
+        );
         assert_eq!(initial(&config, &opts, 1460, false).wscale, 0);
         assert_eq!(initial(&config, &opts, 65_483, true).window, 65_483);
     }
@@ -161,7 +189,16 @@ mod tests {
     #[test]
     fn a_small_fixed_buffer_offers_a_small_window() {
         let config = TcpConfig::default();
-        let opts = SocketOptions { rcvbuf: Some(8192), ..SocketOptions::new(&config) };
-        assert_eq!(initial(&config, &opts, 1460, true), InitialWindow { window: 2920, wscale: 0 });
+        let opts = SocketOptions {
+            rcvbuf: Some(8192),
+            ..SocketOptions::new(&config)
+        };
+        assert_eq!(
+            initial(&config, &opts, 1460, true),
+            InitialWindow {
+                window: 2920,
+                wscale: 0
+            }
+        );
     }
 }

@@ -37,7 +37,12 @@ impl Cubic {
             } else {
                 (0.0, cwnd)
             };
-            Epoch { start: sample.now, k, origin, w_est: cwnd }
+            Epoch {
+                start: sample.now,
+                k,
+                origin,
+                w_est: cwnd,
+            }
         });
         let t = sample.now.since(epoch.start) + sample.srtt;
         let target = epoch.origin + C * (t.as_secs_f64() - epoch.k).powi(3);
@@ -45,8 +50,16 @@ impl Cubic {
         // Alpha of RFC 9438, 4.3: makes the estimate as fair as Reno with this beta.
         let alpha = 3.0 * (1.0 - BETA) / (1.0 + BETA);
         epoch.w_est += alpha * f64::from(sample.acked) / cwnd;
-        let per = if target > cwnd { cwnd / (target - cwnd) } else { 100.0 * cwnd };
-        let per = if epoch.w_est > cwnd { per.min(cwnd / (epoch.w_est - cwnd)) } else { per };
+        let per = if target > cwnd {
+            cwnd / (target - cwnd)
+        } else {
+            100.0 * cwnd
+        };
+        let per = if epoch.w_est > cwnd {
+            per.min(cwnd / (epoch.w_est - cwnd))
+        } else {
+            per
+        };
         per.clamp(2.0, f64::from(u32::MAX / 2)) as u32
     }
 }
@@ -66,7 +79,11 @@ impl Algorithm for Cubic {
     fn on_congestion(&mut self, window: &Window) -> u32 {
         let cwnd = f64::from(window.cwnd);
         // Fast convergence (RFC 9438, 4.7): a flow that is losing ground leaves room.
-        self.w_max = if cwnd < self.w_max { cwnd * (1.0 + BETA) / 2.0 } else { cwnd };
+        self.w_max = if cwnd < self.w_max {
+            cwnd * (1.0 + BETA) / 2.0
+        } else {
+            cwnd
+        };
         self.epoch = None;
         (cwnd * BETA) as u32
     }
@@ -89,7 +106,11 @@ mod tests {
 
     #[test]
     fn returns_to_the_plateau_and_beyond() {
-        let mut window = Window { cwnd: 100, ssthresh: 100, credit: 0 };
+        let mut window = Window {
+            cwnd: 100,
+            ssthresh: 100,
+            credit: 0,
+        };
         let mut cubic = Cubic::default();
         let reduced = cubic.on_congestion(&window);
         assert_eq!(reduced, 70);
@@ -97,7 +118,11 @@ mod tests {
         let mut now = Instant::ZERO;
         let mut at_plateau = None;
         for round in 0..200 {
-            let sample = AckSample { acked: window.cwnd, srtt: Duration::from_millis(100), now };
+            let sample = AckSample {
+                acked: window.cwnd,
+                srtt: Duration::from_millis(100),
+                now,
+            };
             cubic.on_ack(&mut window, sample);
             now += Duration::from_millis(100);
             if window.cwnd >= 100 && at_plateau.is_none() {

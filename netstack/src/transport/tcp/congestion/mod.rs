@@ -35,7 +35,11 @@ pub(super) struct Window {
 
 impl Default for Window {
     fn default() -> Self {
-        Self { cwnd: INITIAL_WINDOW, ssthresh: SSTHRESH_INFINITE, credit: 0 }
+        Self {
+            cwnd: INITIAL_WINDOW,
+            ssthresh: SSTHRESH_INFINITE,
+            credit: 0,
+        }
     }
 }
 
@@ -125,7 +129,10 @@ pub(super) struct Congestion {
 
 impl Congestion {
     pub(super) fn new(kind: CongestionKind) -> Self {
-        Self { window: Window::default(), state: Self::state_of(kind) }
+        Self {
+            window: Window::default(),
+            state: Self::state_of(kind),
+        }
     }
 
     fn state_of(kind: CongestionKind) -> State {

@@ -29,8 +29,15 @@ mod tests {
 
     #[test]
     fn slow_start_then_linear() {
-        let mut window = Window { ssthresh: 12, ..Window::default() };
-        let sample = |acked| AckSample { acked, srtt: Duration::from_millis(10), now: Instant::ZERO };
+        let mut window = Window {
+            ssthresh: 12,
+            ..Window::default()
+        };
+        let sample = |acked| AckSample {
+            acked,
+            srtt: Duration::from_millis(10),
+            now: Instant::ZERO,
+        };
         Reno.on_ack(&mut window, sample(2));
         assert_eq!(window.cwnd, 12);
         Reno.on_ack(&mut window, sample(11));

@@ -1,0 +1,193 @@
+//! TCP sockets: options, `tcp_info`, ways to shut down.
+
+use crate::network::IfaceId;
+use crate::time::Duration;
+use crate::transport::tcp::CongestionKind;
+
+/// Directions of `shutdown`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ShutdownHow {
+    /// SHUT_RD.
+    Receive,
+    /// SHUT_WR.
+    Send,
+    /// SHUT_RDWR.
+    Both,
+}
+
+impl ShutdownHow {
+    /// True if no more is to be received.
+    pub fn receive(self) -> bool {
+        self != Self::Send
+    }
+
+    /// True if no more is to be sent.
+    pub fn send(self) -> bool {
+        self != Self::Receive
+    }
+}
+
+/// An option with its value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TcpOption {
+    /// TCP_NODELAY.
+    NoDelay(bool),
+    /// TCP_CORK.
+    Cork(bool),
+    /// TCP_QUICKACK.
+    QuickAck(bool),
+    /// SO_KEEPALIVE.
+    KeepAlive(bool),
+    /// TCP_KEEPIDLE in seconds (1 to 32767).
+    KeepIdle(u32),
+    /// TCP_KEEPINTVL in seconds (1 to 32767).
+    KeepInterval(u32),
+    /// TCP_KEEPCNT (1 to 127).
+    KeepCount(u32),
+    /// SO_LINGER; `None` is off.
+    Linger(Option<Duration>),
+    /// TCP_LINGER2 in seconds; negative: no FIN-WAIT-2 for orphans; 0: the setting.
+    Linger2(i32),
+    /// TCP_DEFER_ACCEPT in seconds; read back rounded up to SYN-ACK timeouts.
+    DeferAccept(u32),
+    /// TCP_SYNCNT (1 to 127).
+    SynCount(u32),
+    /// TCP_USER_TIMEOUT in milliseconds; 0 is off.
+    UserTimeout(u32),
+    /// TCP_MAXSEG in bytes (88 to 32767, or 0).
+    MaxSegment(u32),
+    /// TCP_WINDOW_CLAMP in bytes; 0 is off.
+    WindowClamp(u32),
+    /// TCP_NOTSENT_LOWAT in bytes; 0: the setting.
+    NotSentLowat(u32),
+    /// TCP_CONGESTION.
+    Congestion(CongestionKind),
+    /// SO_REUSEADDR.
+    ReuseAddr(bool),
+    /// SO_REUSEPORT.
+    ReusePort(bool),
+    /// SO_RCVBUF in bytes: set as asked for, read back doubled, as Linux does.
+    ReceiveBuffer(u32),
+    /// SO_SNDBUF in bytes: likewise.
+    SendBuffer(u32),
+    /// SO_RCVLOWAT in bytes.
+    ReceiveLowat(u32),
+    /// IP_TOS.
+    Tos(u8),
+    /// IP_TTL; 0: the stack's default.
+    Ttl(u8),
+    /// SO_BINDTODEVICE.
+    BindToInterface(Option<IfaceId>),
+}
+
+/// The names of the options.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(
+    missing_docs,
+    reason = "each names the variant of `TcpOption` that documents it"
+)]
+pub enum TcpOptionName {
+    NoDelay,
+    Cork,
+    QuickAck,
+    KeepAlive,
+    KeepIdle,
+    KeepInterval,
+    KeepCount,
+    Linger,
+    Linger2,
+    DeferAccept,
+    SynCount,
+    UserTimeout,
+    MaxSegment,
+    WindowClamp,
+    NotSentLowat,
+    Congestion,
+    ReuseAddr,
+    ReusePort,
+    ReceiveBuffer,
+    SendBuffer,
+    ReceiveLowat,
+    Tos,
+    Ttl,
+    BindToInterface,
+}
+
+/// States by their Linux numbers (`tcpi_state`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the states of RFC 9293, 3.3.2")]
+#[repr(u8)]
+pub enum TcpState {
+    Established = 1,
+    SynSent = 2,
+    SynReceived = 3,
+    FinWait1 = 4,
+    FinWait2 = 5,
+    TimeWait = 6,
+    #[default]
+    Closed = 7,
+    CloseWait = 8,
+    LastAck = 9,
+    Listen = 10,
+    Closing = 11,
+}
+
+/// The values of Linux's `struct tcp_info`, under its names without `tcpi_`. Times in microseconds
+/// where Linux has microseconds, in milliseconds where it has milliseconds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[expect(
+    missing_docs,
+    reason = "the names are those of Linux's struct tcp_info"
+)]
+pub struct TcpInfo {
+    pub state: TcpState,
+    /// 0 Open, 1 Disorder, 2 CWR, 3 Recovery, 4 Loss.
+    pub ca_state: u8,
+    pub retransmits: u8,
+    pub probes: u8,
+    pub backoff: u8,
+    /// TCPI_OPT_TIMESTAMPS 1, SACK 2, WSCALE 4, ECN 8.
+    pub options: u8,
+    pub snd_wscale: u8,
+    pub rcv_wscale: u8,
+    pub rto: u32,
+    pub ato: u32,
+    pub snd_mss: u32,
+    pub rcv_mss: u32,
+    /// On a listener: the length of the accept queue.
+    pub unacked: u32,
+    /// On a listener: its bound.
+    pub sacked: u32,
+    pub lost: u32,
+    pub retrans: u32,
+    pub last_data_sent: u32,
+    pub last_data_recv: u32,
+    pub last_ack_recv: u32,
+    pub pmtu: u32,
+    pub rcv_ssthresh: u32,
+    pub rtt: u32,
+    pub rttvar: u32,
+    pub snd_ssthresh: u32,
+    pub snd_cwnd: u32,
+    pub advmss: u32,
+    pub reordering: u32,
+    pub rcv_rtt: u32,
+    pub rcv_space: u32,
+    pub total_retrans: u32,
+    pub bytes_acked: u64,
+    pub bytes_received: u64,
+    pub segs_out: u32,
+    pub segs_in: u32,
+    pub notsent_bytes: u32,
+    pub min_rtt: u32,
+    pub data_segs_in: u32,
+    pub data_segs_out: u32,
+    pub delivered: u32,
+    pub bytes_sent: u64,
+    pub bytes_retrans: u64,
+    pub dsack_dups: u32,
+    pub reord_seen: u32,
+    pub rcv_ooopack: u32,
+    pub snd_wnd: u32,
+    pub rcv_wnd: u32,
+}

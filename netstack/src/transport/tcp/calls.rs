@@ -1,0 +1,467 @@
+//! What applications do with sockets: open, bind, listen, connect, accept, shut down, close.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::ops::RangeInclusive;
+
+use super::Cx;
+use super::config::TcpConfig;
+use super::engine::TcpEngine;
+use super::flow::{Flow, FlowKey};
+use super::handshake::{Opening, SynSent};
+use super::listen::{Listen, bound};
+use super::options::SocketOptions;
+use super::slot::{Socket, State};
+use super::state::Phase;
+use crate::error::SocketError;
+use crate::socket::tcp::ShutdownHow;
+use crate::socket::{Readiness, SocketId};
+use crate::transport::ports::Claim;
+
+impl TcpEngine {
+    /// A new socket.
+    pub fn socket(&mut self, cx: &mut Cx<'_>) -> SocketId {
+        self.sockets
+            .insert(Socket::new(State::Idle, SocketOptions::new(cx.config)))
+    }
+
+    /// The socket that an application holds under `id`.
+    pub(super) fn owned(&mut self, id: SocketId) -> Result<&mut Socket, SocketError> {
+        self.sockets
+            .get_mut(id)
+            .filter(|socket| socket.owned)
+            .ok_or(SocketError::Invalid)
+    }
+
+    /// Gives the socket a local address; port 0 chooses one.
+    ///
+    /// # Errors
+    /// `Invalid` if it has one, `AddrInUse`, `AddrNotAvailable` if no interface has the address.
+    pub fn bind(
+        &mut self,
+        cx: &mut Cx<'_>,
+        id: SocketId,
+        local: SocketAddr,
+    ) -> Result<(), SocketError> {
+        let socket = self.owned(id)?;
+        if socket.local.is_some() || !matches!(socket.state, State::Idle) {
+            return Err(SocketError::Invalid);
+        }
+        let opts = socket.opts;
+        if !local.ip().is_unspecified() {
+            // The route lookup knows which addresses are ours; the address reaches itself.
+            let found = cx.out.route(local.ip(), Some(local.ip()), opts.ip.iface);
+            if found == Err(SocketError::AddrNotAvailable) {
+                return Err(SocketError::AddrNotAvailable);
+            }
+        }
+        let claim = claim_for(local, &opts);
+        let port = if local.port() == 0 {
+            self.ports.bind_any(claim, ephemeral(cx.config), cx.rng)?
+        } else {
+            self.ports.bind(claim)?;
+            local.port()
+        };
+        let socket = self.owned(id)?;
+        socket.claim = Some(Claim { port, ..claim });
+        socket.local = Some(SocketAddr::new(local.ip(), port));
+        Ok(())
+    }
+
+    /// Starts to listen, or changes the backlog of a listener.
+    ///
+    /// # Errors
+    /// `Invalid` if the socket is connected or connecting, `AddrInUse` if another listener has the
+    /// address (or no port is free).
+    pub fn listen(
+        &mut self,
+        cx: &mut Cx<'_>,
+        id: SocketId,
+        backlog: i32,
+    ) -> Result<(), SocketError> {
+        let bound = bound(backlog, cx.config.somaxconn);
+        let socket = self.owned(id)?;
+        match &mut socket.state {
+            State::Listen(listen) => {
+                listen.rebound(bound);
+                return Ok(());
+            }
+            State::Idle => {}
+            State::Connected(connection) if connection.phase == Phase::Closed => {}
+            _ => return Err(SocketError::Invalid),
+        }
+        if socket.local.is_none() {
+            self.bind(
+                cx,
+                id,
+                SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0),
+            )?;
+        }
+        let socket = self.owned(id)?;
+        let (Some(local), Some(claim)) = (socket.local, socket.claim) else {
+            return Err(SocketError::Invalid);
+        };
+        let listening = Claim {
+            listening: true,
+            by_connect: false,
+            reuse_addr: socket.opts.reuse_addr,
+            reuse_port: socket.opts.reuse_port,
+            ..claim
+        };
+        self.ports.change(&claim, listening)?;
+        let socket = self.owned(id)?;
+        socket.claim = Some(listening);
+        socket.failed = false;
+        socket.state = State::Listen(Box::new(Listen::new(local, bound)));
+        self.listeners.add(local.port(), id);
+        self.report(cx, id);
+        Ok(())
+    }
+
+    /// Begins to connect.
+    ///
+    /// # Errors
+    /// `InProgress` when the SYN has been sent (the normal case), `Already` while it goes on,
+    /// `IsConnected` after it has succeeded and been reported, the error that it failed with, once;
+    /// `AddrNotAvailable` if no port is left, `NetUnreachable`.
+    pub fn connect(
+        &mut self,
+        cx: &mut Cx<'_>,
+        id: SocketId,
+        remote: SocketAddr,
+    ) -> Result<(), SocketError> {
+        let socket = self.owned(id)?;
+        match &socket.state {
+            State::SynSent(_) | State::SynReceived(_) => return Err(SocketError::Already),
+            State::Listen(_) => return Err(SocketError::IsConnected),
+            State::Connected(connection) => {
+                if connection.phase == Phase::Closed {
+                    return Err(connection.error.unwrap_or(SocketError::IsConnected));
+                }
+                let first = core::mem::take(&mut socket.connect_unreported);
+                return if first {
+                    Ok(())
+                } else {
+                    Err(SocketError::IsConnected)
+                };
+            }
+            State::Idle => {}
+        }
+        if core::mem::take(&mut socket.connect_unreported) {
+            return Err(socket.error.take().unwrap_or(SocketError::Aborted));
+        }
+        let remote = reachable(remote);
+        if remote.port() == 0 {
+            return Err(SocketError::Refused);
+        }
+        self.start_connect(cx, id, remote)
+    }
+
+    fn start_connect(
+        &mut self,
+        cx: &mut Cx<'_>,
+        id: SocketId,
+        remote: SocketAddr,
+    ) -> Result<(), SocketError> {
+        let socket = self.owned(id)?;
+        let opts = socket.opts;
+        let chosen = socket
+            .local
+            .map(|local| local.ip())
+            .filter(|ip| !ip.is_unspecified());
+        let route = cx.out.route(remote.ip(), chosen, opts.ip.iface)?;
+        let bound_port = socket.local.map(|local| local.port());
+        let local_ip = chosen.unwrap_or(route.src);
+        let port = match bound_port {
+            Some(port) => {
+                let key = FlowKey {
+                    local: SocketAddr::new(local_ip, port),
+                    remote,
+                };
+                if self.flows.get(&key).is_some() {
+                    return Err(SocketError::AddrNotAvailable);
+                }
+                port
+            }
+            None => self.choose_port(cx, id, local_ip, remote, &opts)?,
+        };
+        let key = FlowKey {
+            local: SocketAddr::new(local_ip, port),
+            remote,
+        };
+        let Some(path_mss) = super::listen::path_mss(cx, &key, &opts) else {
+            return Err(SocketError::NetUnreachable);
+        };
+        let iss = self.secrets.isn(&key, cx.now);
+        let offset = self
+            .secrets
+            .timestamp_offset(&key, cx.config.tcp_timestamps);
+        let opening = Opening::new(cx, &opts, key, iss, path_mss, offset);
+        self.flows.insert(key, Flow::Socket(id));
+        let handshake = SynSent::start(cx, &opts, opening);
+        let socket = self.owned(id)?;
+        socket.local = Some(key.local);
+        socket.failed = false;
+        socket.error = None;
+        socket.connect_unreported = true;
+        socket.state = State::SynSent(Box::new(handshake));
+        self.settle(cx, id);
+        Err(SocketError::InProgress)
+    }
+
+    fn choose_port(
+        &mut self,
+        cx: &Cx<'_>,
+        id: SocketId,
+        local: IpAddr,
+        remote: SocketAddr,
+        opts: &SocketOptions,
+    ) -> Result<u16, SocketError> {
+        let claim = Claim {
+            by_connect: true,
+            ..claim_for(SocketAddr::new(local, 0), opts)
+        };
+        let flows = &self.flows;
+        let taken = |port| {
+            flows
+                .get(&FlowKey {
+                    local: SocketAddr::new(local, port),
+                    remote,
+                })
+                .is_some()
+        };
+        let port = self
+            .ports
+            .connect_any(claim, remote, ephemeral(cx.config), taken)?;
+        self.owned(id)?.claim = Some(Claim { port, ..claim });
+        Ok(port)
+    }
+
+    /// Takes the first connection of the accept queue: its handle and the peer's address.
+    ///
+    /// # Errors
+    /// `WouldBlock` if there is none, `Invalid` if the socket does not listen.
+    pub fn accept(
+        &mut self,
+        cx: &mut Cx<'_>,
+        id: SocketId,
+    ) -> Result<(SocketId, SocketAddr), SocketError> {
+        let socket = self.owned(id)?;
+        let State::Listen(listen) = &mut socket.state else {
+            return Err(SocketError::Invalid);
+        };
+        let child = listen.accept_queue.pop().ok_or(SocketError::WouldBlock)?;
+        self.report(cx, id);
+        let Some(socket) = self.sockets.get_mut(child) else {
+            return Err(SocketError::WouldBlock);
+        };
+        socket.owned = true;
+        socket.reported = Readiness::empty();
+        let peer = socket.connection().map(|connection| connection.key.remote);
+        self.report(cx, child);
+        peer.map(|peer| (child, peer)).ok_or(SocketError::Aborted)
+    }
+
+    /// Shuts one or both directions down.
+    ///
+    /// # Errors
+    /// `NotConnected` if there is no connection (nor listener).
+    pub fn shutdown(
+        &mut self,
+        cx: &mut Cx<'_>,
+        id: SocketId,
+        how: ShutdownHow,
+    ) -> Result<(), SocketError> {
+        let socket = self.owned(id)?;
+        match &mut socket.state {
+            State::Idle => return Err(SocketError::NotConnected),
+            State::Listen(_) => {
+                if how.receive() {
+                    self.stop_listening(cx, id);
+                }
+            }
+            State::SynSent(_) | State::SynReceived(_) => self.abandon_handshake(cx, id),
+            State::Connected(connection) => {
+                if connection.phase == Phase::Closed {
+                    return Err(SocketError::NotConnected);
+                }
+                if how.receive() {
+                    connection.shutdown_receive();
+                }
+                if how.send() {
+                    connection.shutdown_send(cx);
+                }
+            }
+        }
+        self.settle(cx, id);
+        Ok(())
+    }
+
+    /// Back from LISTEN to CLOSED; the port is kept.
+    fn stop_listening(&mut self, cx: &mut Cx<'_>, id: SocketId) {
+        let Some(socket) = self.sockets.get_mut(id) else {
+            return;
+        };
+        let State::Listen(listen) = &socket.state else {
+            return;
+        };
+        let port = listen.local.port();
+        self.dissolve_listener(cx, id);
+        self.listeners.remove(port, id);
+        let Some(socket) = self.sockets.get_mut(id) else {
+            return;
+        };
+        socket.state = State::Idle;
+        socket.failed = true;
+        if let Some(claim) = &mut socket.claim {
+            let quiet = Claim {
+                listening: false,
+                ..*claim
+            };
+            self.ports.release(claim);
+            self.ports.share(quiet);
+            *claim = quiet;
+        }
+    }
+
+    fn abandon_handshake(&mut self, cx: &mut Cx<'_>, id: SocketId) {
+        let Some(socket) = self.sockets.get_mut(id) else {
+            return;
+        };
+        let key = match &socket.state {
+            State::SynSent(handshake) => handshake.key(),
+            State::SynReceived(handshake) => handshake.key(),
+            _ => return,
+        };
+        self.after_step(cx, id, key, SocketError::Reset.into());
+        if let Some(socket) = self.sockets.get_mut(id) {
+            socket.connect_unreported = false;
+        }
+    }
+
+    /// The application lets go of the socket. A connection with nothing unread closes in the
+    /// background.
+    ///
+    /// # Errors
+    /// `Invalid` if there is no such socket.
+    pub fn close(&mut self, cx: &mut Cx<'_>, id: SocketId) -> Result<(), SocketError> {
+        let socket = self.owned(id)?;
+        socket.owned = false;
+        match &mut socket.state {
+            State::Connected(connection) => {
+                let over = connection.phase == Phase::Closed;
+                connection.close(cx);
+                if over {
+                    self.remove_socket(id);
+                } else {
+                    self.settle(cx, id);
+                }
+            }
+            State::Listen(_) => {
+                self.stop_listening(cx, id);
+                self.remove_socket(id);
+            }
+            State::SynSent(_) | State::SynReceived(_) => {
+                self.abandon_handshake(cx, id);
+                self.remove_socket(id);
+            }
+            State::Idle => self.remove_socket(id),
+        }
+        Ok(())
+    }
+
+    /// Resets the connection and lets go of the socket.
+    ///
+    /// # Errors
+    /// `Invalid` if there is no such socket.
+    pub fn abort(&mut self, cx: &mut Cx<'_>, id: SocketId) -> Result<(), SocketError> {
+        if let Some(connection) = self.owned(id)?.connection_mut() {
+            connection.abort(cx);
+        }
+        self.close(cx, id)
+    }
+
+    /// The address that the socket is bound to; unspecified with port 0 if it is not.
+    ///
+    /// # Errors
+    /// `Invalid` if there is no such socket.
+    pub fn local_name(&self, id: SocketId) -> Result<SocketAddr, SocketError> {
+        let socket = self.sockets.get(id).ok_or(SocketError::Invalid)?;
+        Ok(socket
+            .local
+            .unwrap_or(SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0)))
+    }
+
+    /// The peer's address.
+    ///
+    /// # Errors
+    /// `NotConnected` before the handshake is complete and after the connection is over.
+    pub fn peer_name(&self, id: SocketId) -> Result<SocketAddr, SocketError> {
+        let socket = self.sockets.get(id).ok_or(SocketError::Invalid)?;
+        let connection = socket
+            .connection()
+            .filter(|connection| connection.phase != Phase::Closed);
+        connection
+            .map(|connection| connection.key.remote)
+            .ok_or(SocketError::NotConnected)
+    }
+
+    /// What the socket is ready for; empty if there is none.
+    pub fn readiness(&self, id: SocketId) -> Readiness {
+        self.sockets
+            .get(id)
+            .map_or(Readiness::empty(), Socket::readiness)
+    }
+
+    /// Collects the pending error (SO_ERROR).
+    ///
+    /// # Errors
+    /// `Invalid` if there is no such socket.
+    pub fn take_error(
+        &mut self,
+        cx: &mut Cx<'_>,
+        id: SocketId,
+    ) -> Result<Option<SocketError>, SocketError> {
+        let socket = self.owned(id)?;
+        let pending = socket.error.take();
+        let error = pending.or_else(|| {
+            socket
+                .connection_mut()
+                .and_then(|connection| connection.error.take())
+        });
+        self.report(cx, id);
+        Ok(error)
+    }
+}
+
+fn claim_for(local: SocketAddr, opts: &SocketOptions) -> Claim {
+    Claim {
+        port: local.port(),
+        addr: match local.ip() {
+            IpAddr::V6(addr) if addr.is_unspecified() => None,
+            addr => Some(addr),
+        },
+        iface: opts.ip.iface,
+        reuse_addr: opts.reuse_addr,
+        reuse_port: opts.reuse_port,
+        listening: false,
+        by_connect: false,
+    }
+}
+
+fn ephemeral(config: &TcpConfig) -> RangeInclusive<u16> {
+    let [first, last] = config.ip_local_port_range;
+    first.min(65_535) as u16..=last.min(65_535) as u16
+}
+
+/// Linux connects to itself when the address is unspecified.
+fn reachable(remote: SocketAddr) -> SocketAddr {
+    match remote.ip() {
+        IpAddr::V4(addr) if addr.is_unspecified() => {
+            SocketAddr::new(Ipv4Addr::LOCALHOST.into(), remote.port())
+        }
+        IpAddr::V6(addr) if addr.is_unspecified() => {
+            SocketAddr::new(Ipv6Addr::LOCALHOST.into(), remote.port())
+        }
+        _ => remote,
+    }
+}

@@ -1,0 +1,24 @@
+//! Connections that we open: [`SynSent`], and [`SynReceived`] when both sides open at once. Each step
+//! consumes the state it starts from.
+
+mod syn_received;
+mod syn_sent;
+
+pub(super) use syn_received::SynReceived;
+pub(super) use syn_sent::{Opening, SynSent};
+
+use super::state::Connection;
+use crate::error::SocketError;
+
+/// What a step leads to.
+#[derive(Debug)]
+pub(super) enum Step {
+    /// Our SYN is out.
+    Sent(Box<SynSent>),
+    /// Both SYNs are out.
+    Received(Box<SynReceived>),
+    /// Done.
+    Established(Box<Connection>),
+    /// Over.
+    Failed(SocketError),
+}

@@ -1,0 +1,309 @@
+//! SYN-SENT (RFC 9293, 3.10.7.3).
+
+use super::{Step, SynReceived};
+use crate::error::SocketError;
+use crate::time::{Duration, Instant};
+use crate::transport::tcp::Cx;
+use crate::transport::tcp::config::TcpConfig;
+use crate::transport::tcp::flow::FlowKey;
+use crate::transport::tcp::isn::timestamp_clock;
+use crate::transport::tcp::options::SocketOptions;
+use crate::transport::tcp::rtt::{RTO_INITIAL, RTO_MAX};
+use crate::transport::tcp::segment::{Outgoing, Segment, send_reset};
+use crate::transport::tcp::seq::Seq;
+use crate::transport::tcp::state::{Connection, Negotiated, TimestampState};
+use crate::transport::tcp::window::{self, InitialWindow};
+use crate::wire::tcp::{TcpFlags, TcpOptions, Timestamps};
+
+/// What our side of a handshake is made of; both states have it.
+#[derive(Clone, Debug)]
+pub(in crate::transport::tcp) struct Opening {
+    pub(super) key: FlowKey,
+    pub(super) iss: Seq,
+    pub(super) path_mss: u16,
+    pub(super) window: InitialWindow,
+    pub(super) scaling: bool,
+    pub(super) sack: bool,
+    pub(super) timestamps: bool,
+    pub(super) ts_offset: u32,
+    /// First and last TSval sent.
+    pub(super) ts_sent: (u32, u32),
+    pub(super) first_sent: Instant,
+    pub(super) deadline: Instant,
+    /// Timeouts so far.
+    pub(super) timeouts: u32,
+    /// Doublings of the timeout so far.
+    pub(super) backoff: u32,
+    pub(super) soft_error: Option<SocketError>,
+}
+
+impl Opening {
+    pub(in crate::transport::tcp) fn new(
+        cx: &Cx<'_>,
+        opts: &SocketOptions,
+        key: FlowKey,
+        iss: Seq,
+        path_mss: u16,
+        ts_offset: u32,
+    ) -> Self {
+        let scaling = cx.config.tcp_window_scaling != 0;
+        Self {
+            key,
+            iss,
+            path_mss,
+            window: window::initial(cx.config, opts, path_mss, scaling),
+            scaling,
+            sack: cx.config.tcp_sack != 0,
+            timestamps: cx.config.tcp_timestamps != 0,
+            ts_offset,
+            ts_sent: (0, 0),
+            first_sent: cx.now,
+            deadline: cx.now,
+            timeouts: 0,
+            backoff: 0,
+            soft_error: None,
+        }
+    }
+
+    /// Sends SYN, or SYN-ACK if `answer` names the peer's SYN. A full transmit queue drops it: the
+    /// timer repeats it.
+    pub(super) fn send(
+        &mut self,
+        cx: &mut Cx<'_>,
+        opts: &SocketOptions,
+        answer: Option<(Seq, u32)>,
+    ) {
+        let timestamps = self.timestamps.then(|| {
+            let val = timestamp_clock(cx.now).wrapping_add(self.ts_offset);
+            if self.timeouts == 0 && answer.is_none() {
+                self.ts_sent.0 = val;
+            }
+            self.ts_sent.1 = val;
+            Timestamps {
+                val,
+                ecr: answer.map_or(0, |(_, recent)| recent),
+            }
+        });
+        let segment = Outgoing {
+            seq: self.iss,
+            ack: answer.map_or(Seq(0), |(irs, _)| irs + 1),
+            flags: if answer.is_some() {
+                TcpFlags::SYN | TcpFlags::ACK
+            } else {
+                TcpFlags::SYN
+            },
+            window: self.window.window.min(65_535) as u16,
+            options: TcpOptions {
+                mss: Some(self.path_mss),
+                window_scale: self.scaling.then_some(self.window.wscale),
+                sack_permitted: self.sack,
+                timestamps,
+                ..TcpOptions::default()
+            },
+            ..Outgoing::default()
+        };
+        if let Err(error) = segment.send(cx, &self.key, opts.ip)
+            && error != SocketError::NoBuffers
+        {
+            self.soft_error = Some(error);
+        }
+        let user = opts.user_timeout;
+        let mut wait = RTO_INITIAL
+            .saturating_mul(1 << self.backoff.min(16))
+            .min(RTO_MAX);
+        if !user.is_zero() {
+            let left = (self.first_sent + user)
+                .since(cx.now)
+                .max(Duration::from_millis(1));
+            wait = wait.min(left);
+        }
+        self.deadline = cx.now + wait;
+    }
+
+    /// The next timeout; `false`: the peer has had its chances. The first few SYN timeouts do not
+    /// double (Linux `tcp_syn_linear_timeouts`); `linear` of them.
+    pub(super) fn may_retry(
+        &mut self,
+        cx: &Cx<'_>,
+        opts: &SocketOptions,
+        most: u32,
+        linear: u32,
+    ) -> bool {
+        let user = opts.user_timeout;
+        let over = if user.is_zero() {
+            self.timeouts >= most + linear
+        } else {
+            self.timeouts > 0 && cx.now.since(self.first_sent) >= user
+        };
+        self.timeouts += 1;
+        if self.timeouts > linear {
+            self.backoff += 1;
+        }
+        !over
+    }
+
+    pub(super) fn failure(&self) -> SocketError {
+        self.soft_error.unwrap_or(SocketError::TimedOut)
+    }
+
+    /// What has been agreed on with a peer whose SYN is `segment`.
+    pub(super) fn agree(&self, cx: &Cx<'_>, segment: &Segment) -> Negotiated {
+        let theirs = &segment.options;
+        let snd_wscale = theirs.window_scale.filter(|_| self.scaling);
+        let ts = theirs.timestamps.filter(|_| self.timestamps);
+        Negotiated {
+            key: self.key,
+            iss: self.iss,
+            irs: segment.seq,
+            peer_mss: theirs.mss.unwrap_or(536),
+            path_mss: self.path_mss,
+            snd_wscale,
+            rcv_wscale: if snd_wscale.is_some() {
+                self.window.wscale
+            } else {
+                0
+            },
+            rcv_wnd: self.window.window,
+            sack: self.sack && theirs.sack_permitted,
+            timestamps: ts.map(|ts| TimestampState {
+                offset: self.ts_offset,
+                recent: ts.val,
+                recent_at: cx.now,
+            }),
+            retransmitted: self.timeouts > 0,
+            syn_sent_at: Some(self.first_sent),
+        }
+    }
+
+    /// Retries granted to a SYN or SYN-ACK.
+    pub(super) fn retries(config_value: u32, opts: &SocketOptions) -> u32 {
+        if opts.syn_count == 0 {
+            config_value
+        } else {
+            u32::from(opts.syn_count)
+        }
+    }
+}
+
+/// Our SYN is out.
+#[derive(Debug)]
+pub(in crate::transport::tcp) struct SynSent {
+    opening: Opening,
+}
+
+impl SynSent {
+    /// Sends the first SYN.
+    pub(in crate::transport::tcp) fn start(
+        cx: &mut Cx<'_>,
+        opts: &SocketOptions,
+        mut opening: Opening,
+    ) -> Self {
+        opening.send(cx, opts, None);
+        cx.stats.active_opens += 1;
+        Self { opening }
+    }
+
+    pub(in crate::transport::tcp) fn key(&self) -> FlowKey {
+        self.opening.key
+    }
+
+    pub(in crate::transport::tcp) fn deadline(&self) -> Instant {
+        self.opening.deadline
+    }
+
+    /// True if `seq` is that of our SYN.
+    pub(in crate::transport::tcp) fn sent(&self, seq: Seq) -> bool {
+        seq == self.opening.iss
+    }
+
+    pub(in crate::transport::tcp) fn note_soft_error(&mut self, error: SocketError) {
+        self.opening.soft_error = Some(error);
+    }
+
+    /// The SYN was not answered in time.
+    pub(in crate::transport::tcp) fn handle_timeout(
+        mut self: Box<Self>,
+        cx: &mut Cx<'_>,
+        opts: &SocketOptions,
+    ) -> Step {
+        let config: &TcpConfig = cx.config;
+        let most = Opening::retries(config.tcp_syn_retries, opts);
+        if !self
+            .opening
+            .may_retry(cx, opts, most, config.tcp_syn_linear_timeouts)
+        {
+            return Step::Failed(self.opening.failure());
+        }
+        cx.stats.retrans_segs += 1;
+        self.opening.send(cx, opts, None);
+        Step::Sent(self)
+    }
+
+    /// RFC 9293, 3.10.7.3, first to fifth.
+    pub(in crate::transport::tcp) fn segment_in(
+        self: Box<Self>,
+        cx: &mut Cx<'_>,
+        opts: &SocketOptions,
+        segment: Segment,
+    ) -> Step {
+        let opening = &self.opening;
+        if segment.is_ack() {
+            let echo = segment
+                .options
+                .timestamps
+                .filter(|ts| opening.timestamps && ts.ecr != 0);
+            let (first, last) = (Seq(opening.ts_sent.0), Seq(opening.ts_sent.1));
+            let forged = echo.is_some_and(|ts| !Seq(ts.ecr).within(first, last));
+            if segment.ack != opening.iss + 1 || forged {
+                send_reset(cx, &opening.key, &segment, opts.ip);
+                return Step::Sent(self);
+            }
+        }
+        if segment.rst() {
+            return if segment.is_ack() {
+                Step::Failed(SocketError::Refused)
+            } else {
+                Step::Sent(self)
+            };
+        }
+        if !segment.syn() {
+            return Step::Sent(self);
+        }
+        if !segment.is_ack() {
+            return Step::Received(Box::new(SynReceived::start(
+                cx,
+                opts,
+                self.opening,
+                &segment,
+            )));
+        }
+        Step::Established(Box::new(self.establish(cx, opts, &segment)))
+    }
+
+    fn establish(self, cx: &mut Cx<'_>, opts: &SocketOptions, segment: &Segment) -> Connection {
+        let agreed = self.opening.agree(cx, segment);
+        let mut connection = Connection::new(cx, &agreed, *opts);
+        connection.take_first_window(segment);
+        connection.take_syn_payload(cx, segment);
+        connection.send_ack(cx);
+        connection
+    }
+}
+
+impl Connection {
+    /// Data or a FIN on the peer's SYN: as if they came in a segment of their own.
+    pub(super) fn take_syn_payload(&mut self, cx: &mut Cx<'_>, segment: &Segment) {
+        if segment.payload.is_empty() && !segment.fin() {
+            return;
+        }
+        let mut rest = segment.clone();
+        rest.flags.remove(TcpFlags::SYN);
+        rest.seq += 1;
+        rest.ack = self.snd.una;
+        rest.flags.insert(TcpFlags::ACK);
+        rest.window = 0;
+        let window = (self.snd.wnd, self.snd.max_wnd);
+        self.segment_in(cx, rest);
+        (self.snd.wnd, self.snd.max_wnd) = window;
+    }
+}

@@ -1,0 +1,60 @@
+//! ICMP errors about our segments (RFC 1122, 4.2.3.9; RFC 5927; RFC 1191).
+
+use super::Cx;
+use super::engine::TcpEngine;
+use super::flow::{Flow, FlowKey};
+use super::handshake::Step;
+use super::seq::Seq;
+use super::slot::State;
+use super::state::Connection;
+use crate::network::icmp_error::IcmpError;
+
+impl TcpEngine {
+    /// An ICMP error about a segment of ours. Believed only if its sequence number is in flight
+    /// (RFC 5927).
+    pub fn icmp_error(&mut self, cx: &mut Cx<'_>, error: &IcmpError) {
+        let key = FlowKey { local: error.local, remote: error.remote };
+        let Some(Flow::Socket(id)) = self.flows.get(&key) else { return };
+        let Some(socket) = self.sockets.get_mut(id) else { return };
+        match &mut socket.state {
+            State::SynSent(handshake) if handshake.sent(Seq(error.seq)) => {
+                if error.cause.hard {
+                    self.after_step(cx, id, key, Step::Failed(error.cause.error));
+                } else {
+                    handshake.note_soft_error(error.cause.error);
+                }
+            }
+            State::Connected(connection) if connection.has_sent(Seq(error.seq)) => {
+                match error.cause.mtu {
+                    Some(mtu) => connection.lower_path_mtu(cx, mtu),
+                    // RFC 1122, 4.2.3.9: hard errors do not end a synchronised connection.
+                    None => connection.soft_error = Some(error.cause.error),
+                }
+            }
+            _ => {}
+        }
+        self.settle(cx, id);
+    }
+}
+
+impl Connection {
+    fn has_sent(&self, seq: Seq) -> bool {
+        seq.at_or_after(self.snd.una) && seq.before(self.snd.nxt)
+    }
+
+    /// RFC 1191: smaller segments, and what is out is sent again.
+    fn lower_path_mtu(&mut self, cx: &mut Cx<'_>, mtu: u32) {
+        let headers = if self.key.local.is_ipv4() { 40 } else { 60 };
+        let path_mss = mtu.max(552).saturating_sub(headers).min(65_535) as u16;
+        if path_mss >= self.snd.path_mss {
+            return;
+        }
+        let before = self.snd.mss;
+        self.snd.path_mss = path_mss;
+        self.update_mss(cx);
+        if self.snd.mss < before {
+            self.flight.mark_lost(|sent| sent.end - sent.seq > 0);
+            self.output(cx);
+        }
+    }
+}
