@@ -29,6 +29,7 @@ mod delack;
 mod engine;
 mod flow;
 mod handshake;
+mod icmp_in;
 mod info;
 mod isn;
 mod listen;

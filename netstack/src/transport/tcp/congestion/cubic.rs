@@ -131,7 +131,8 @@ mod tests {
         }
         // K = cbrt(30 / 0.4) = 4.2 s, that is 42 rounds.
         let rounds = at_plateau.expect("the plateau is reached");
-        assert!((30..50).contains(&rounds), "plateau after {rounds} rounds");
+        // The last segment is won from 1 below it on, at 2.8 s.
+        assert!((28..45).contains(&rounds), "plateau after {rounds} rounds");
         assert!(window.cwnd > 150);
     }
 }
