@@ -13,9 +13,16 @@ impl TcpEngine {
     /// An ICMP error about a segment of ours. Believed only if its sequence number is in flight
     /// (RFC 5927).
     pub fn icmp_error(&mut self, cx: &mut Cx<'_>, error: &IcmpError) {
-        let key = FlowKey { local: error.local, remote: error.remote };
-        let Some(Flow::Socket(id)) = self.flows.get(&key) else { return };
-        let Some(socket) = self.sockets.get_mut(id) else { return };
+        let key = FlowKey {
+            local: error.local,
+            remote: error.remote,
+        };
+        let Some(Flow::Socket(id)) = self.flows.get(&key) else {
+            return;
+        };
+        let Some(socket) = self.sockets.get_mut(id) else {
+            return;
+        };
         match &mut socket.state {
             State::SynSent(handshake) if handshake.sent(Seq(error.seq)) => {
                 if error.cause.hard {
