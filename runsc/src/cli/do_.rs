@@ -1,0 +1,101 @@
+//! `runsc do`
+
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+
+use super::{Global, NetworkMode, VerbResult};
+use crate::container::lifecycle;
+use crate::oci::mounts;
+use crate::oci::process::ALL_CAPABILITIES;
+use crate::sandbox::attach;
+use crate::sandbox::network;
+use crate::sandbox::plan::{BootPlan, CapabilitySets, NetworkPlan, ProcessPlan, RootPlan};
+use crate::sandbox::spawn::{self, Namespaces};
+use crate::sandbox::stdio;
+use crate::sandbox::transport::Donation;
+
+/// Run one program of this machine in a sandbox
+///
+/// The machine's files are its read-only root; what it writes goes to memory and is gone
+/// afterwards. With `--network=sandbox` it has a network stack of its own behind a TUN device,
+/// whose other end is this machine: each can reach the other, see --ip.
+#[derive(Args)]
+#[command(verbatim_doc_comment)]
+pub(super) struct Do {
+    /// Root directory of the sandbox
+    #[arg(long, value_name = "DIR", default_value = "/")]
+    root_dir: PathBuf,
+    /// Working directory in the sandbox [default: the present one]
+    #[arg(long, value_name = "DIR")]
+    cwd: Option<String>,
+    /// Address of the sandbox; the machine's end of the link is the one below it
+    #[arg(long, value_name = "ADDRESS", default_value = "192.168.131.2")]
+    ip: Ipv4Addr,
+    /// Name of the TUN device on this machine
+    #[arg(long, value_name = "NAME", default_value = "runsc%d")]
+    tun: String,
+    /// The program and its arguments
+    #[arg(value_name = "COMMAND", trailing_var_arg = true, allow_hyphen_values = true, required = true)]
+    command: Vec<String>,
+}
+
+impl Do {
+    pub(super) fn run(self, global: &Global) -> VerbResult {
+        let held = attach::hold_signals()?;
+        let mut donation = Donation::default();
+        let plan = self.plan(global, &mut donation)?;
+        let new_network = global.network != NetworkMode::Host;
+        let mut spawned = spawn::spawn(Namespaces { join: Vec::new(), new_network })?;
+        lifecycle::boot(&mut spawned.donor, &plan, donation)?;
+        // The donor socket stays open until the end: its closing tells the sandbox that we are gone.
+        let status = attach::wait(spawned.child, &held)?;
+        drop(spawned.donor);
+        Ok(status)
+    }
+
+    fn plan(&self, global: &Global, donation: &mut Donation) -> Result<BootPlan, Box<dyn std::error::Error>> {
+        let tree = mounts::open_tree(&self.root_dir, true, true)
+            .map_err(|source| format!("cannot take {} as the root: {source}", self.root_dir.display()))?;
+        let cwd = match &self.cwd {
+            Some(cwd) => cwd.clone(),
+            None if self.root_dir == Path::new("/") => std::env::current_dir()?.to_string_lossy().into_owned(),
+            None => "/".into(),
+        };
+        let all = ALL_CAPABILITIES;
+        Ok(BootPlan {
+            id: format!("do-{}", std::process::id()),
+            options: global.sandbox_options(),
+            root: RootPlan { tree: donation.add(tree), readonly: false, write_through: false },
+            mounts: Vec::new(),
+            process: ProcessPlan {
+                args: self.command.clone(),
+                env: std::env::vars_os()
+                    .filter_map(|(name, value)| Some(format!("{}={}", name.to_str()?, value.to_str()?)))
+                    .collect(),
+                cwd,
+                uid: 0,
+                gid: 0,
+                groups: Vec::new(),
+                umask: 0o022,
+                capabilities: CapabilitySets { bounding: all, effective: all, permitted: all, ..Default::default() },
+                rlimits: Vec::new(),
+                no_new_privs: false,
+                terminal: false,
+                stdio: stdio::own(donation)?,
+            },
+            hostname: "runsc".into(),
+            network: self.network(global, donation)?,
+            control: None,
+        })
+    }
+
+    fn network(&self, global: &Global, donation: &mut Donation) -> Result<NetworkPlan, Box<dyn std::error::Error>> {
+        Ok(match global.network {
+            NetworkMode::None => NetworkPlan::Loopback,
+            NetworkMode::Host => NetworkPlan::Host,
+            NetworkMode::Sandbox => NetworkPlan::Tun(network::open_tun(&self.tun, self.ip, donation)?),
+        })
+    }
+}

@@ -1,0 +1,161 @@
+//! The command line: one file a verb, each thin over the library modules.
+
+mod boot;
+mod create;
+mod delete;
+mod do_;
+mod exec;
+mod kill;
+mod list;
+mod ps;
+mod run;
+mod spec;
+mod start;
+mod state;
+mod syscalls;
+mod wait;
+
+use std::error::Error;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::container::store::{Store, StoreError};
+use crate::log::{self, LogFormat};
+use crate::sandbox::plan::{PlatformName, SandboxOptions};
+
+/// What a verb ends with: an exit status, or why it failed.
+type VerbResult = Result<i32, Box<dyn Error>>;
+
+/// Runs untrusted programs on a user-space kernel with a network stack of its own.
+///
+/// By hand:      runsc do /bin/sh -c 'echo hello from the sandbox'
+/// As a runtime: docker run --runtime=runsc ..., or the OCI verbs below on a bundle.
+///
+/// A failure of runsc itself exits with 128 and one sentence on standard error; otherwise the
+/// status is the guest's (128 + N if signal N ended it).
+#[derive(Parser)]
+#[command(name = "runsc", version, verbatim_doc_comment, max_term_width = 100, subcommand_required = true)]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+/// Options before or after the verb.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Global {
+    /// Directory for the state of containers [default: /run/runsc, or $XDG_RUNTIME_DIR/runsc]
+    #[arg(long, global = true, value_name = "DIR")]
+    root: Option<PathBuf>,
+    /// Also write messages to this file
+    #[arg(long, global = true, value_name = "FILE")]
+    log: Option<PathBuf>,
+    /// Shape of the log file
+    #[arg(long, global = true, value_enum, default_value_t)]
+    log_format: LogFormat,
+    /// Say more in the log
+    #[arg(long, global = true)]
+    debug: bool,
+    /// How guest code is run
+    #[arg(long, global = true, value_enum, default_value_t)]
+    platform: PlatformName,
+    /// What the guest's sockets are
+    #[arg(long, global = true, value_enum, default_value_t)]
+    network: NetworkMode,
+    /// Log every system call of the guest to standard error
+    #[arg(long, global = true)]
+    strace: bool,
+    /// Accepted for compatibility with runc; cgroups are always made directly
+    #[arg(long, global = true, hide = true)]
+    systemd_cgroup: bool,
+}
+
+/// `--network`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum NetworkMode {
+    /// Loopback only
+    None,
+    /// Our own network stack, in the sandbox
+    #[default]
+    Sandbox,
+    /// The host's sockets (weaker isolation)
+    Host,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    Do(do_::Do),
+    Run(run::Run),
+    Create(create::Create),
+    Start(start::Start),
+    State(state::StateVerb),
+    Kill(kill::Kill),
+    Delete(delete::Delete),
+    List(list::List),
+    Exec(exec::Exec),
+    Ps(ps::Ps),
+    Wait(wait::Wait),
+    Spec(spec::SpecVerb),
+    Syscalls(syscalls::Syscalls),
+    #[command(hide = true)]
+    Boot(boot::Boot),
+}
+
+impl Global {
+    /// Opens the store of containers.
+    fn store(&self) -> Result<Store, StoreError> {
+        Store::open(&self.root.clone().unwrap_or_else(default_root))
+    }
+
+    /// What the sandbox needs to know of these options.
+    fn sandbox_options(&self) -> SandboxOptions {
+        SandboxOptions { platform: self.platform, strace: self.strace, debug: self.debug }
+    }
+}
+
+fn default_root() -> PathBuf {
+    match std::env::var_os("XDG_RUNTIME_DIR") {
+        Some(dir) if !nix::unistd::geteuid().is_root() => PathBuf::from(dir).join("runsc"),
+        _ => PathBuf::from("/run/runsc"),
+    }
+}
+
+/// Parses the command line and runs the verb.
+///
+/// # Errors
+/// Any failure of runsc itself; the caller reports it and exits with 128.
+pub(crate) fn run() -> VerbResult {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return Ok(usage(&error)),
+    };
+    if let Some(path) = &cli.global.log {
+        log::open(path, cli.global.log_format)
+            .map_err(|source| format!("cannot open the log file {}: {source}", path.display()))?;
+    }
+    let global = &cli.global;
+    match cli.verb {
+        Verb::Do(verb) => verb.run(global),
+        Verb::Run(verb) => verb.run(global),
+        Verb::Create(verb) => verb.run(global),
+        Verb::Start(verb) => verb.run(global),
+        Verb::State(verb) => verb.run(global),
+        Verb::Kill(verb) => verb.run(global),
+        Verb::Delete(verb) => verb.run(global),
+        Verb::List(verb) => verb.run(global),
+        Verb::Exec(verb) => verb.run(global),
+        Verb::Ps(verb) => verb.run(global),
+        Verb::Wait(verb) => verb.run(global),
+        Verb::Spec(verb) => verb.run(),
+        Verb::Syscalls(verb) => verb.run(),
+        Verb::Boot(verb) => verb.run(),
+    }
+}
+
+/// Prints clap's help or complaint; a bad flag is a failure of the caller's, told as any other of ours.
+fn usage(error: &clap::Error) -> i32 {
+    let _ = error.print();
+    if error.use_stderr() { crate::EXIT_OWN_FAILURE } else { 0 }
+}

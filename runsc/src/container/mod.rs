@@ -1,0 +1,6 @@
+//! Containers: what is on disk about each, and how it comes and goes.
+
+pub(crate) mod lifecycle;
+pub(crate) mod state;
+pub(crate) mod store;
+pub(crate) mod timestamp;
