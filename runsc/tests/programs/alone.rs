@@ -7,11 +7,18 @@ use crate::run::{self, Outcome};
 pub(crate) fn compare(case: &Case) -> Outcome {
     let native = run::finish(run::native(case.script))?;
     if !native.status.success() {
-        return Err(format!("the case is broken, it fails natively:\n{}", native.describe()));
+        return Err(format!(
+            "the case is broken, it fails natively:\n{}",
+            native.describe()
+        ));
     }
     let ours = run::finish(run::sandboxed(&["--network=none"], case.script))?;
     if ours.status.code() == native.status.code() && ours.stdout == native.stdout {
         return Ok(());
     }
-    Err(format!("natively:\n{}in the sandbox:\n{}", native.describe(), ours.describe()))
+    Err(format!(
+        "natively:\n{}in the sandbox:\n{}",
+        native.describe(),
+        ours.describe()
+    ))
 }

@@ -9,7 +9,11 @@ pub(crate) struct Case {
 
 /// All of them.
 pub(crate) const ALL: &[Case] = &[
-    Case { name: "echo", needs: &[], script: "echo hello; exit 0" },
+    Case {
+        name: "echo",
+        needs: &[],
+        script: "echo hello; exit 0",
+    },
     Case {
         name: "busybox_applets",
         needs: &["busybox"],
@@ -57,7 +61,15 @@ pub(crate) const ALL: &[Case] = &[
             install -m 755 t1 t3; stat -c %a t3; mktemp -u XXXX | wc -c; pwd | sed "s,$d,D,"; wc -c < /proc/self/cmdline | head -c 0; echo end
         "#,
     },
-    Case { name: "python", needs: &["python3"], script: concat!("python3 - <<'EOF'\n", include_str!("os_script.py"), "\nEOF\n") },
+    Case {
+        name: "python",
+        needs: &["python3"],
+        script: concat!(
+            "python3 - <<'EOF'\n",
+            include_str!("os_script.py"),
+            "\nEOF\n"
+        ),
+    },
     Case {
         name: "perl",
         needs: &["perl"],

@@ -15,14 +15,18 @@ use std::time::Instant;
 use run::{Outcome, Skip};
 
 fn main() {
-    let wanted: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
+    let wanted: Vec<String> = std::env::args()
+        .skip(1)
+        .filter(|arg| !arg.starts_with('-'))
+        .collect();
     let mut tally = Tally::default();
     if let Err(reason) = run::prepare() {
         println!("programs: all skipped: {reason}");
         tally.skipped = cases::ALL.len() + network::ALL.len();
         tally.finish();
     }
-    let matches = |name: &str| wanted.is_empty() || wanted.iter().any(|part| name.contains(part.as_str()));
+    let matches =
+        |name: &str| wanted.is_empty() || wanted.iter().any(|part| name.contains(part.as_str()));
     for case in cases::ALL.iter().filter(|case| matches(case.name)) {
         tally.record(case.name, case.needs, || alone::compare(case));
     }
@@ -65,8 +69,15 @@ impl Tally {
 
     fn finish(self) -> ! {
         // As root the test command has installed what every case needs: a gap is a failure there.
-        let gaps = if nix::unistd::geteuid().is_root() { self.skipped } else { 0 };
-        println!("programs: {} passed, {} failed, {} skipped", self.passed, self.failed, self.skipped);
+        let gaps = if nix::unistd::geteuid().is_root() {
+            self.skipped
+        } else {
+            0
+        };
+        println!(
+            "programs: {} passed, {} failed, {} skipped",
+            self.passed, self.failed, self.skipped
+        );
         std::process::exit(i32::from(self.failed + gaps > 0));
     }
 }

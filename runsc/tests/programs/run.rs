@@ -23,7 +23,10 @@ const LIMIT: Duration = Duration::from_secs(120);
 /// The program under test: the release build if there is one, as that is what users run.
 pub(crate) fn runsc() -> PathBuf {
     let built = PathBuf::from(env!("CARGO_BIN_EXE_runsc"));
-    let release = built.ancestors().nth(2).map(|target| target.join("release/runsc"));
+    let release = built
+        .ancestors()
+        .nth(2)
+        .map(|target| target.join("release/runsc"));
     release.filter(|path| path.is_file()).unwrap_or(built)
 }
 
@@ -39,8 +42,16 @@ pub(crate) fn prepare() -> Result<(), String> {
 
 /// True if `program` is on the path (or is an existing absolute path).
 pub(crate) fn installed(program: &str) -> bool {
-    let dirs = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
-    dirs.iter().any(|dir| Path::new(dir).join(program).is_file())
+    let dirs = [
+        "/usr/local/sbin",
+        "/usr/local/bin",
+        "/usr/sbin",
+        "/usr/bin",
+        "/sbin",
+        "/bin",
+    ];
+    dirs.iter()
+        .any(|dir| Path::new(dir).join(program).is_file())
 }
 
 /// What a finished program left.
@@ -53,12 +64,20 @@ pub(crate) struct Finished {
 impl Finished {
     /// Output and status, for a report.
     pub(crate) fn describe(&self) -> String {
-        format!("  {}\n{}{}", self.status, indent("out", &self.stdout), indent("err", &self.stderr))
+        format!(
+            "  {}\n{}{}",
+            self.status,
+            indent("out", &self.stdout),
+            indent("err", &self.stderr)
+        )
     }
 }
 
 fn indent(label: &str, text: &str) -> String {
-    text.lines().take(40).map(|line| format!("  {label}| {line}\n")).collect()
+    text.lines()
+        .take(40)
+        .map(|line| format!("  {label}| {line}\n"))
+        .collect()
 }
 
 /// The machine's own `sh -c script`.
@@ -72,7 +91,9 @@ pub(crate) fn native(script: &str) -> Command {
 /// The same in the sandbox.
 pub(crate) fn sandboxed(options: &[&str], script: &str) -> Command {
     let mut command = Command::new(runsc());
-    command.args(options).args(["do", "--", "/bin/bash", "-c", script]);
+    command
+        .args(options)
+        .args(["do", "--", "/bin/bash", "-c", script]);
     clean(&mut command);
     command
 }
@@ -80,7 +101,15 @@ pub(crate) fn sandboxed(options: &[&str], script: &str) -> Command {
 /// The same with a network of its own at `ip`.
 pub(crate) fn sandboxed_at(ip: Ipv4Addr, script: &str) -> Command {
     let mut command = Command::new(runsc());
-    command.args(["do", "--ip", &ip.to_string(), "--", "/bin/bash", "-c", script]);
+    command.args([
+        "do",
+        "--ip",
+        &ip.to_string(),
+        "--",
+        "/bin/bash",
+        "-c",
+        script,
+    ]);
     clean(&mut command);
     command
 }
@@ -89,7 +118,10 @@ pub(crate) fn sandboxed_at(ip: Ipv4Addr, script: &str) -> Command {
 fn clean(command: &mut Command) {
     command
         .env_clear()
-        .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+        .env(
+            "PATH",
+            "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        )
         .env("HOME", "/tmp")
         .env("LC_ALL", "C.UTF-8")
         .current_dir("/tmp")
@@ -99,7 +131,11 @@ fn clean(command: &mut Command) {
 
 /// Runs to the end; a program that does not end within the limit is killed and reported.
 pub(crate) fn finish(mut command: Command) -> Result<Finished, String> {
-    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().map_err(|e| format!("{command:?}: {e}"))?;
+    let child = command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(|e| format!("{command:?}: {e}"))?;
     collect(child)
 }
 
@@ -119,10 +155,21 @@ fn collect(mut child: Child) -> Result<Finished, String> {
     if status.is_none() {
         end(&mut child);
     }
-    let (stdout, stderr) = (stdout.join().unwrap_or_default(), stderr.join().unwrap_or_default());
+    let (stdout, stderr) = (
+        stdout.join().unwrap_or_default(),
+        stderr.join().unwrap_or_default(),
+    );
     match status {
-        Some(status) => Ok(Finished { status, stdout, stderr }),
-        None => Err(format!("did not end within {LIMIT:?}\n{}{}", indent("out", &stdout), indent("err", &stderr))),
+        Some(status) => Ok(Finished {
+            status,
+            stdout,
+            stderr,
+        }),
+        None => Err(format!(
+            "did not end within {LIMIT:?}\n{}{}",
+            indent("out", &stdout),
+            indent("err", &stderr)
+        )),
     }
 }
 
@@ -153,10 +200,15 @@ pub(crate) struct Server {
 impl Server {
     /// Starts it, its output going to a file.
     pub(crate) fn start(mut command: Command, name: &str) -> Result<Self, String> {
-        let log = std::env::temp_dir().join(format!("runsc-test-{}-{name}.log", std::process::id()));
+        let log =
+            std::env::temp_dir().join(format!("runsc-test-{}-{name}.log", std::process::id()));
         let file = std::fs::File::create(&log).map_err(|e| e.to_string())?;
         let copy = file.try_clone().map_err(|e| e.to_string())?;
-        let child = command.stdout(file).stderr(copy).spawn().map_err(|e| format!("{command:?}: {e}"))?;
+        let child = command
+            .stdout(file)
+            .stderr(copy)
+            .spawn()
+            .map_err(|e| format!("{command:?}: {e}"))?;
         Ok(Self { child, log })
     }
 
@@ -164,14 +216,21 @@ impl Server {
     pub(crate) fn wait_for(&mut self, address: (Ipv4Addr, u16)) -> Outcome {
         let deadline = Instant::now() + Duration::from_secs(30);
         loop {
-            if std::net::TcpStream::connect_timeout(&address.into(), Duration::from_secs(1)).is_ok() {
+            if std::net::TcpStream::connect_timeout(&address.into(), Duration::from_secs(1)).is_ok()
+            {
                 return Ok(());
             }
             if let Ok(Some(status)) = self.child.try_wait() {
-                return Err(format!("the server ended early: {status}\n{}", self.output()));
+                return Err(format!(
+                    "the server ended early: {status}\n{}",
+                    self.output()
+                ));
             }
             if Instant::now() > deadline {
-                return Err(format!("nobody listens at {address:?} after 30 s\n{}", self.output()));
+                return Err(format!(
+                    "nobody listens at {address:?} after 30 s\n{}",
+                    self.output()
+                ));
             }
             std::thread::sleep(Duration::from_millis(10));
         }
@@ -179,7 +238,10 @@ impl Server {
 
     /// What it has written so far.
     pub(crate) fn output(&self) -> String {
-        indent("server", &std::fs::read_to_string(&self.log).unwrap_or_default())
+        indent(
+            "server",
+            &std::fs::read_to_string(&self.log).unwrap_or_default(),
+        )
     }
 }
 
@@ -197,7 +259,9 @@ pub(crate) fn pattern_file(name: &str, bytes: usize) -> Result<PathBuf, String> 
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     let block: Vec<u8> = (0..1 << 16)
         .map(|_| {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
             (state >> 56) as u8
         })
         .collect();
