@@ -1,0 +1,130 @@
+//! `runsc boot`: the sandbox's process, from its plan to its exit status.
+
+mod config;
+mod confine;
+mod serve;
+
+use std::os::fd::{AsFd, RawFd};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::sync::Arc;
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{SigSet, Signal};
+use sentry::kernel::Kernel;
+use thiserror::Error;
+
+use super::plan::{BootAnswer, BootPlan};
+use super::sys;
+use super::transport::{self, Donation, Received};
+
+/// Why the sandbox's process cannot even answer.
+#[derive(Debug, Error)]
+pub(crate) enum BootFailure {
+    #[error("`runsc boot` is started by the other verbs; --donor-fd {0} is not an open descriptor")]
+    NoDonor(RawFd),
+    #[error("the plan did not arrive")]
+    NoPlan(#[source] Option<std::io::Error>),
+}
+
+/// Boots from the plan on `donor_fd` and runs to the guest's end; its exit status.
+pub(crate) fn run(donor_fd: RawFd) -> Result<i32, BootFailure> {
+    let donor = sys::own_inherited(donor_fd).map_err(|_| BootFailure::NoDonor(donor_fd))?;
+    let mut donor = UnixStream::from(donor);
+    let signals = hold_signals();
+    let (plan, received) = match transport::receive::<BootPlan>(&mut donor) {
+        Ok(Some(message)) => message,
+        Ok(None) => return Err(BootFailure::NoPlan(None)),
+        Err(error) => return Err(BootFailure::NoPlan(Some(error))),
+    };
+    let answer = |donor: &mut UnixStream, answer| {
+        // Nobody there to hear it any more: the status still tells.
+        let _ = transport::send(donor, &answer, Donation::default());
+    };
+    match boot(plan, received) {
+        Ok(booted) => {
+            answer(&mut donor, BootAnswer::Ready);
+            Ok(live(booted, donor, signals))
+        }
+        Err(error) => {
+            answer(&mut donor, BootAnswer::Failed(error.to_string()));
+            Ok(crate::EXIT_OWN_FAILURE)
+        }
+    }
+}
+
+/// A sandbox whose init process is loaded.
+struct Booted {
+    kernel: Arc<Kernel>,
+    control: Option<UnixListener>,
+}
+
+fn boot(plan: BootPlan, mut received: Received) -> Result<Booted, Box<dyn std::error::Error>> {
+    let control = plan.control.map(|index| received.take(index)).transpose()?.map(UnixListener::from);
+    let config = config::from_plan(plan, &mut received)?;
+    let kernel = Kernel::boot(config)?;
+    confine::confine()?;
+    Ok(Booted { kernel, control })
+}
+
+/// Serves requests, passes on signals, and waits for the end.
+fn live(booted: Booted, donor: UnixStream, signals: SigSet) -> i32 {
+    let Booted { kernel, control } = booted;
+    let for_signals = Arc::clone(&kernel);
+    spawn("signals", move || pass_signals(&for_signals, &signals));
+    match control {
+        Some(listener) => {
+            drop(donor);
+            serve::until_started(&kernel, &listener);
+            let for_control = Arc::clone(&kernel);
+            spawn("control", move || serve::requests(&for_control, &listener));
+        }
+        None => {
+            kernel.start();
+            let for_donor = Arc::clone(&kernel);
+            spawn("donor", move || end_with_donor(&for_donor, &donor));
+        }
+    }
+    kernel.wait_exit().code()
+}
+
+fn spawn(name: &str, work: impl FnOnce() + Send + 'static) {
+    let thread = std::thread::Builder::new().name(name.into()).stack_size(128 << 10).spawn(work);
+    if let Err(error) = thread {
+        eprintln!("runsc: cannot start the {name} thread: {error}");
+        std::process::exit(crate::EXIT_OWN_FAILURE);
+    }
+}
+
+/// PID 1 of a namespace gets no signal that it has no handler for, except what it waits for: these
+/// are held from the start and passed on to the guest's init.
+fn hold_signals() -> SigSet {
+    let mut set = SigSet::empty();
+    for signal in [
+        Signal::SIGHUP,
+        Signal::SIGINT,
+        Signal::SIGQUIT,
+        Signal::SIGTERM,
+        Signal::SIGUSR2,
+        Signal::SIGCONT,
+        Signal::SIGWINCH,
+    ] {
+        set.add(signal);
+    }
+    // A process that has just begun can block any signal.
+    let _ = set.thread_block();
+    set
+}
+
+fn pass_signals(kernel: &Kernel, signals: &SigSet) {
+    while let Ok(signal) = signals.wait() {
+        // The guest's init may have ended in between.
+        let _ = kernel.kill(1, signal as i32, false);
+    }
+}
+
+/// A sandbox in the foreground ends with the `runsc` that started it.
+fn end_with_donor(kernel: &Kernel, donor: &UnixStream) {
+    let mut fds = [PollFd::new(donor.as_fd(), PollFlags::POLLRDHUP)];
+    while poll(&mut fds, PollTimeout::NONE).is_err() {}
+    let _ = kernel.kill(-1, libc::SIGKILL, true);
+}
