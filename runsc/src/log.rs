@@ -43,7 +43,11 @@ pub(crate) fn failure(error: &(dyn Error + 'static)) {
     let message = sentence(error);
     to_file("error", &message);
     let stderr = std::io::stderr();
-    let label = if stderr.is_terminal() { "\x1b[1;31mrunsc:\x1b[0m" } else { "runsc:" };
+    let label = if stderr.is_terminal() {
+        "\x1b[1;31mrunsc:\x1b[0m"
+    } else {
+        "runsc:"
+    };
     let _ = writeln!(stderr.lock(), "{label} {message}");
 }
 

@@ -50,6 +50,20 @@ impl TunDevice {
         Self::with_name(fd, config, name)
     }
 
+    /// As [`TunDevice::open`], but leaves the descriptor to be given to another process, with the
+    /// interface's name.
+    ///
+    /// # Errors
+    /// As [`TunDevice::open`].
+    pub fn open_fd(name: &str, medium: Medium, vnet: bool) -> io::Result<(OwnedFd, String)> {
+        iface::new_ifreq(name)?;
+        if vnet {
+            sys::tun::open_offloading(name, medium)
+        } else {
+            sys::tun::open_plain(name, medium)
+        }
+    }
+
     /// Takes over a descriptor that somebody else has opened and set up as `config` says (with
     /// IFF_NO_PI, and a virtio header of 10 bytes if any). No further privilege is needed.
     ///

@@ -57,8 +57,13 @@ fn host_threads(guest_tasks: i64) -> i64 {
 pub(crate) fn create(bundle: &Bundle, pid: i32) -> Result<Vec<PathBuf>, CgroupError> {
     let linux = bundle.spec.linux().as_ref();
     let resources = linux.and_then(|linux| linux.resources().as_ref());
-    let Some(path) = linux.and_then(|linux| linux.cgroups_path().as_ref()) else { return Ok(Vec::new()) };
-    if path.components().any(|part| part == std::path::Component::ParentDir) {
+    let Some(path) = linux.and_then(|linux| linux.cgroups_path().as_ref()) else {
+        return Ok(Vec::new());
+    };
+    if path
+        .components()
+        .any(|part| part == std::path::Component::ParentDir)
+    {
         return Err(CgroupError::BadPath(path.clone()));
     }
     let path = path.strip_prefix("/").unwrap_or(path);
@@ -79,11 +84,17 @@ fn create_all(
     pid: i32,
     made: &mut Vec<PathBuf>,
 ) -> Result<(), CgroupError> {
-    let (v1, v2) = (resources.map(v1::settings).unwrap_or_default(), resources.map(v2::settings).unwrap_or_default());
+    let (v1, v2) = (
+        resources.map(v1::settings).unwrap_or_default(),
+        resources.map(v2::settings).unwrap_or_default(),
+    );
     let mut placed: Vec<&'static str> = Vec::new();
     for hierarchy in hierarchies {
         let settings: Vec<&Setting> = match &hierarchy.controllers {
-            Some(names) => v1.iter().filter(|s| names.iter().any(|name| name == s.controller)).collect(),
+            Some(names) => v1
+                .iter()
+                .filter(|s| names.iter().any(|name| name == s.controller))
+                .collect(),
             None => v2::available(&hierarchy.mount, &v2),
         };
         let dir = hierarchy.mount.join(path);
@@ -92,7 +103,11 @@ fn create_all(
         }
         make_dir(&dir)?;
         made.push(dir.clone());
-        if hierarchy.controllers.as_ref().is_some_and(|names| names.iter().any(|name| name == "cpuset")) {
+        if hierarchy
+            .controllers
+            .as_ref()
+            .is_some_and(|names| names.iter().any(|name| name == "cpuset"))
+        {
             v1::inherit_cpuset(&hierarchy.mount, path)?;
         }
         for setting in settings {
@@ -101,7 +116,10 @@ fn create_all(
         }
         write(&dir.join("cgroup.procs"), &pid.to_string())?;
     }
-    match v1.iter().find(|setting| !placed.contains(&setting.controller)) {
+    match v1
+        .iter()
+        .find(|setting| !placed.contains(&setting.controller))
+    {
         Some(missing) => Err(CgroupError::NoController(missing.controller)),
         None => Ok(()),
     }
@@ -123,7 +141,13 @@ pub(crate) fn remove(dirs: &[PathBuf]) -> Result<(), CgroupError> {
                     attempts += 1;
                     std::thread::sleep(std::time::Duration::from_millis(2));
                 }
-                Err(source) => return Err(CgroupError::Io { what: "remove", path: dir.clone(), source }),
+                Err(source) => {
+                    return Err(CgroupError::Io {
+                        what: "remove",
+                        path: dir.clone(),
+                        source,
+                    });
+                }
             }
         }
     }
@@ -131,11 +155,19 @@ pub(crate) fn remove(dirs: &[PathBuf]) -> Result<(), CgroupError> {
 }
 
 fn make_dir(dir: &Path) -> Result<(), CgroupError> {
-    fs::create_dir_all(dir).map_err(|source| CgroupError::Io { what: "make", path: dir.into(), source })
+    fs::create_dir_all(dir).map_err(|source| CgroupError::Io {
+        what: "make",
+        path: dir.into(),
+        source,
+    })
 }
 
 fn write(path: &Path, value: &str) -> Result<(), CgroupError> {
-    fs::write(path, value).map_err(|source| CgroupError::Io { what: "write", path: path.into(), source })
+    fs::write(path, value).map_err(|source| CgroupError::Io {
+        what: "write",
+        path: path.into(),
+        source,
+    })
 }
 
 fn hierarchies() -> Vec<Hierarchy> {
@@ -155,7 +187,10 @@ fn parse_mounts(table: &str) -> Vec<Hierarchy> {
                 "cgroup" => Some(options.split(',').map(str::to_owned).collect()),
                 _ => return None,
             };
-            Some(Hierarchy { mount: mount.into(), controllers })
+            Some(Hierarchy {
+                mount: mount.into(),
+                controllers,
+            })
         })
         .collect()
 }
@@ -172,7 +207,13 @@ mod tests {
                      tmpfs /tmp tmpfs rw 0 0\n";
         let found = parse_mounts(table);
         assert_eq!(found.len(), 2);
-        assert!(found[0].controllers.as_ref().unwrap().contains(&"cpu".to_owned()));
+        assert!(
+            found[0]
+                .controllers
+                .as_ref()
+                .unwrap()
+                .contains(&"cpu".to_owned())
+        );
         assert!(found[1].controllers.is_none());
     }
 }

@@ -40,7 +40,10 @@ pub(super) struct FromBundle {
 
 impl FromBundle {
     /// Creates the container, its process waiting for `start`.
-    pub(super) fn create(self, global: &Global) -> Result<lifecycle::Created, Box<dyn std::error::Error>> {
+    pub(super) fn create(
+        self,
+        global: &Global,
+    ) -> Result<lifecycle::Created, Box<dyn std::error::Error>> {
         let bundle = Bundle::load(&self.bundle)?;
         let options = CreateOptions {
             sandbox: global.sandbox_options(),
@@ -48,7 +51,12 @@ impl FromBundle {
             console_socket: self.console_socket,
             pid_file: self.pid_file,
         };
-        Ok(lifecycle::create(&global.store()?, &self.id, &bundle, &options)?)
+        Ok(lifecycle::create(
+            &global.store()?,
+            &self.id,
+            &bundle,
+            &options,
+        )?)
     }
 }
 

@@ -19,7 +19,9 @@ pub(super) struct Delete {
 impl Delete {
     pub(super) fn run(self, global: &Global) -> VerbResult {
         let store = global.store()?;
-        self.ids.iter().try_for_each(|id| lifecycle::delete(&store, id, self.force))?;
+        self.ids
+            .iter()
+            .try_for_each(|id| lifecycle::delete(&store, id, self.force))?;
         Ok(0)
     }
 }

@@ -37,7 +37,12 @@ pub(super) struct Do {
     #[arg(long, value_name = "NAME", default_value = "runsc%d")]
     tun: String,
     /// The program and its arguments
-    #[arg(value_name = "COMMAND", trailing_var_arg = true, allow_hyphen_values = true, required = true)]
+    #[arg(
+        value_name = "COMMAND",
+        trailing_var_arg = true,
+        allow_hyphen_values = true,
+        required = true
+    )]
     command: Vec<String>,
 }
 
@@ -47,7 +52,10 @@ impl Do {
         let mut donation = Donation::default();
         let plan = self.plan(global, &mut donation)?;
         let new_network = global.network != NetworkMode::Host;
-        let mut spawned = spawn::spawn(Namespaces { join: Vec::new(), new_network })?;
+        let mut spawned = spawn::spawn(Namespaces {
+            join: Vec::new(),
+            new_network,
+        })?;
         lifecycle::boot(&mut spawned.donor, &plan, donation)?;
         // The donor socket stays open until the end: its closing tells the sandbox that we are gone.
         let status = attach::wait(spawned.child, &held)?;
@@ -55,31 +63,52 @@ impl Do {
         Ok(status)
     }
 
-    fn plan(&self, global: &Global, donation: &mut Donation) -> Result<BootPlan, Box<dyn std::error::Error>> {
-        let tree = mounts::open_tree(&self.root_dir, true, true)
-            .map_err(|source| format!("cannot take {} as the root: {source}", self.root_dir.display()))?;
+    fn plan(
+        &self,
+        global: &Global,
+        donation: &mut Donation,
+    ) -> Result<BootPlan, Box<dyn std::error::Error>> {
+        let tree = mounts::open_tree(&self.root_dir, true, true).map_err(|source| {
+            format!(
+                "cannot take {} as the root: {source}",
+                self.root_dir.display()
+            )
+        })?;
         let cwd = match &self.cwd {
             Some(cwd) => cwd.clone(),
-            None if self.root_dir == Path::new("/") => std::env::current_dir()?.to_string_lossy().into_owned(),
+            None if self.root_dir == Path::new("/") => {
+                std::env::current_dir()?.to_string_lossy().into_owned()
+            }
             None => "/".into(),
         };
         let all = ALL_CAPABILITIES;
         Ok(BootPlan {
             id: format!("do-{}", std::process::id()),
             options: global.sandbox_options(),
-            root: RootPlan { tree: donation.add(tree), readonly: false, write_through: false },
+            root: RootPlan {
+                tree: donation.add(tree),
+                readonly: false,
+                write_through: false,
+            },
             mounts: Vec::new(),
             process: ProcessPlan {
                 args: self.command.clone(),
                 env: std::env::vars_os()
-                    .filter_map(|(name, value)| Some(format!("{}={}", name.to_str()?, value.to_str()?)))
+                    .filter_map(|(name, value)| {
+                        Some(format!("{}={}", name.to_str()?, value.to_str()?))
+                    })
                     .collect(),
                 cwd,
                 uid: 0,
                 gid: 0,
                 groups: Vec::new(),
                 umask: 0o022,
-                capabilities: CapabilitySets { bounding: all, effective: all, permitted: all, ..Default::default() },
+                capabilities: CapabilitySets {
+                    bounding: all,
+                    effective: all,
+                    permitted: all,
+                    ..Default::default()
+                },
                 rlimits: Vec::new(),
                 no_new_privs: false,
                 terminal: false,
@@ -91,11 +120,17 @@ impl Do {
         })
     }
 
-    fn network(&self, global: &Global, donation: &mut Donation) -> Result<NetworkPlan, Box<dyn std::error::Error>> {
+    fn network(
+        &self,
+        global: &Global,
+        donation: &mut Donation,
+    ) -> Result<NetworkPlan, Box<dyn std::error::Error>> {
         Ok(match global.network {
             NetworkMode::None => NetworkPlan::Loopback,
             NetworkMode::Host => NetworkPlan::Host,
-            NetworkMode::Sandbox => NetworkPlan::Tun(network::open_tun(&self.tun, self.ip, donation)?),
+            NetworkMode::Sandbox => {
+                NetworkPlan::Tun(network::open_tun(&self.tun, self.ip, donation)?)
+            }
         })
     }
 }

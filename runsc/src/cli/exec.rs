@@ -55,7 +55,12 @@ pub(super) struct Exec {
     #[arg(value_name = "ID")]
     id: String,
     /// The program and its arguments
-    #[arg(value_name = "COMMAND", trailing_var_arg = true, allow_hyphen_values = true, required_unless_present = "process")]
+    #[arg(
+        value_name = "COMMAND",
+        trailing_var_arg = true,
+        allow_hyphen_values = true,
+        required_unless_present = "process"
+    )]
     command: Vec<String>,
 }
 
@@ -64,18 +69,25 @@ impl Exec {
         let store = global.store()?;
         let mut plan = self.plan(&store)?;
         let mut donation = Donation::default();
-        plan.stdio = stdio::for_process(plan.terminal, self.console_socket.as_deref(), &mut donation)?;
+        plan.stdio =
+            stdio::for_process(plan.terminal, self.console_socket.as_deref(), &mut donation)?;
         let pid = lifecycle::exec(&store, &self.id, plan, donation)?;
         for path in self.pid_file.iter().chain(&self.internal_pid_file) {
-            fs::write(path, pid.to_string()).map_err(|source| format!("cannot write {}: {source}", path.display()))?;
+            fs::write(path, pid.to_string())
+                .map_err(|source| format!("cannot write {}: {source}", path.display()))?;
         }
-        if self.detach { Ok(0) } else { Ok(lifecycle::wait(&store, &self.id, Some(pid))?) }
+        if self.detach {
+            Ok(0)
+        } else {
+            Ok(lifecycle::wait(&store, &self.id, Some(pid))?)
+        }
     }
 
     /// The process: read from `--process`, or the container's own with the command line's changes.
     fn plan(&self, store: &Store) -> Result<ProcessPlan, Box<dyn std::error::Error>> {
         if let Some(path) = &self.process {
-            let text = fs::read(path).map_err(|source| format!("cannot read {}: {source}", path.display()))?;
+            let text = fs::read(path)
+                .map_err(|source| format!("cannot read {}: {source}", path.display()))?;
             let process: Process = serde_json::from_slice(&text)
                 .map_err(|source| format!("{} is not an OCI process: {source}", path.display()))?;
             return Ok(process::plan(&process)?);
@@ -94,7 +106,8 @@ impl Exec {
         }
         plan.groups.extend(&self.additional_gids);
         for name in &self.cap {
-            let bit = process::bit_of(name).ok_or_else(|| format!("{name} is not a capability of Linux"))?;
+            let bit = process::bit_of(name)
+                .ok_or_else(|| format!("{name} is not a capability of Linux"))?;
             let sets = &mut plan.capabilities;
             sets.bounding |= bit;
             sets.permitted |= bit;
@@ -105,7 +118,10 @@ impl Exec {
 }
 
 fn parse_user(text: &str) -> Result<(u32, Option<u32>), String> {
-    let number = |part: &str| part.parse::<u32>().map_err(|_| format!("{part:?} is not a number"));
+    let number = |part: &str| {
+        part.parse::<u32>()
+            .map_err(|_| format!("{part:?} is not a number"))
+    };
     match text.split_once(':') {
         Some((uid, gid)) => Ok((number(uid)?, Some(number(gid)?))),
         None => Ok((number(text)?, None)),

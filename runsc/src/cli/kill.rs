@@ -39,11 +39,21 @@ impl Kill {
 /// A signal by number (real-time ones too) or by name with or without "SIG".
 fn parse_signal(text: &str) -> Result<i32, String> {
     if let Ok(number) = text.parse::<i32>() {
-        return if (1..=64).contains(&number) { Ok(number) } else { Err("signals are 1 to 64".into()) };
+        return if (1..=64).contains(&number) {
+            Ok(number)
+        } else {
+            Err("signals are 1 to 64".into())
+        };
     }
     let upper = text.to_ascii_uppercase();
-    let name = if upper.starts_with("SIG") { upper } else { format!("SIG{upper}") };
-    name.parse::<Signal>().map(|signal| signal as i32).map_err(|_| "no such signal".into())
+    let name = if upper.starts_with("SIG") {
+        upper
+    } else {
+        format!("SIG{upper}")
+    };
+    name.parse::<Signal>()
+        .map(|signal| signal as i32)
+        .map_err(|_| "no such signal".into())
 }
 
 #[cfg(test)]
@@ -56,6 +66,10 @@ mod tests {
         assert_eq!(parse_signal("TERM"), Ok(15));
         assert_eq!(parse_signal("sigint"), Ok(2));
         assert_eq!(parse_signal("64"), Ok(64));
-        assert!(parse_signal("65").is_err() && parse_signal("0").is_err() && parse_signal("NOPE").is_err());
+        assert!(
+            parse_signal("65").is_err()
+                && parse_signal("0").is_err()
+                && parse_signal("NOPE").is_err()
+        );
     }
 }

@@ -50,10 +50,14 @@ impl List {
 }
 
 fn print_table(states: &[State]) {
-    let width = |of: fn(&State) -> usize, least| states.iter().map(of).max().unwrap_or(0).max(least);
+    let width =
+        |of: fn(&State) -> usize, least| states.iter().map(of).max().unwrap_or(0).max(least);
     let id = width(|s| s.id.len(), 2);
     let bundle = width(|s| s.bundle.display().to_string().len(), 6);
-    println!("{:id$}  {:>8}  {:8}  {:bundle$}  {:30}  OWNER", "ID", "PID", "STATUS", "BUNDLE", "CREATED");
+    println!(
+        "{:id$}  {:>8}  {:8}  {:bundle$}  {:30}  OWNER",
+        "ID", "PID", "STATUS", "BUNDLE", "CREATED"
+    );
     for s in states {
         println!(
             "{:id$}  {:>8}  {:8}  {:bundle$}  {:30}  {}",

@@ -35,7 +35,13 @@ type VerbResult = Result<i32, Box<dyn Error>>;
 /// A failure of runsc itself exits with 128 and one sentence on standard error; otherwise the
 /// status is the guest's (128 + N if signal N ended it).
 #[derive(Parser)]
-#[command(name = "runsc", version, verbatim_doc_comment, max_term_width = 100, subcommand_required = true)]
+#[command(
+    name = "runsc",
+    version,
+    verbatim_doc_comment,
+    max_term_width = 100,
+    subcommand_required = true
+)]
 struct Cli {
     #[command(flatten)]
     global: Global,
@@ -111,7 +117,11 @@ impl Global {
 
     /// What the sandbox needs to know of these options.
     fn sandbox_options(&self) -> SandboxOptions {
-        SandboxOptions { platform: self.platform, strace: self.strace, debug: self.debug }
+        SandboxOptions {
+            platform: self.platform,
+            strace: self.strace,
+            debug: self.debug,
+        }
     }
 }
 
@@ -157,5 +167,9 @@ pub(crate) fn run() -> VerbResult {
 /// Prints clap's help or complaint; a bad flag is a failure of the caller's, told as any other of ours.
 fn usage(error: &clap::Error) -> i32 {
     let _ = error.print();
-    if error.use_stderr() { crate::EXIT_OWN_FAILURE } else { 0 }
+    if error.use_stderr() {
+        crate::EXIT_OWN_FAILURE
+    } else {
+        0
+    }
 }

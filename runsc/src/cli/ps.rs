@@ -39,10 +39,21 @@ impl Ps {
 }
 
 fn print_table(rows: &[ProcessRow]) {
-    println!("{:8}  {:>7}  {:>7}  {:>7}  {:>9}  CMD", "UID", "PID", "PPID", "THREADS", "TIME");
+    println!(
+        "{:8}  {:>7}  {:>7}  {:>7}  {:>9}  CMD",
+        "UID", "PID", "PPID", "THREADS", "TIME"
+    );
     for row in rows {
         let seconds = row.cpu_ns / 1_000_000_000;
-        let time = format!("{:02}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60);
-        println!("{:<8}  {:>7}  {:>7}  {:>7}  {time:>9}  {}", row.uid, row.pid, row.ppid, row.threads, row.command);
+        let time = format!(
+            "{:02}:{:02}:{:02}",
+            seconds / 3600,
+            seconds / 60 % 60,
+            seconds % 60
+        );
+        println!(
+            "{:<8}  {:>7}  {:>7}  {:>7}  {time:>9}  {}",
+            row.uid, row.pid, row.ppid, row.threads, row.command
+        );
     }
 }

@@ -16,7 +16,12 @@ pub(super) struct SpecVerb {
     #[arg(long, short, value_name = "DIR", default_value = ".")]
     bundle: PathBuf,
     /// The program to run and its arguments
-    #[arg(value_name = "ARG", default_value = "sh", trailing_var_arg = true, allow_hyphen_values = true)]
+    #[arg(
+        value_name = "ARG",
+        default_value = "sh",
+        trailing_var_arg = true,
+        allow_hyphen_values = true
+    )]
     args: Vec<String>,
 }
 

@@ -19,7 +19,10 @@ pub(super) struct Wait {
 impl Wait {
     pub(super) fn run(self, global: &Global) -> VerbResult {
         let status = lifecycle::wait(&global.store()?, &self.id, self.pid)?;
-        println!("{}", serde_json::json!({ "id": self.id, "exitStatus": status }));
+        println!(
+            "{}",
+            serde_json::json!({ "id": self.id, "exitStatus": status })
+        );
         Ok(0)
     }
 }

@@ -22,12 +22,12 @@ use crate::oci::bundle::{Bundle, BundleError};
 use crate::oci::hooks::{self, HookError};
 use crate::oci::mounts::{self, MountError};
 use crate::oci::process;
+use crate::sandbox::attach;
 use crate::sandbox::control::{self, Answer, ControlError, ProcessRow, Request, SignalTarget};
 use crate::sandbox::plan::{BootAnswer, BootPlan, NetworkPlan, ProcessPlan, SandboxOptions};
 use crate::sandbox::spawn::{self, Namespaces, SpawnError};
 use crate::sandbox::stdio::{self, ConsoleError};
 use crate::sandbox::transport::{self, Donation};
-use crate::sandbox::attach;
 
 /// Why an operation on a container failed.
 #[derive(Debug, Error)]
@@ -51,8 +51,14 @@ pub(crate) enum LifecycleError {
     #[error("the sandbox could not boot: {0}")]
     Boot(String),
     #[error("container {id:?} is {}, and has to be {wanted} for this", .status.word())]
-    WrongStatus { id: String, status: Status, wanted: &'static str },
-    #[error("container {0:?} is still running; stop it first (`runsc kill {0}`), or `runsc delete --force {0}`")]
+    WrongStatus {
+        id: String,
+        status: Status,
+        wanted: &'static str,
+    },
+    #[error(
+        "container {0:?} is still running; stop it first (`runsc kill {0}`), or `runsc delete --force {0}`"
+    )]
     StillRunning(String),
     #[error("the process of container {0:?} did not end within 10 s of SIGKILL")]
     Unkillable(String),
@@ -92,12 +98,21 @@ impl Created {
 }
 
 /// Creates a container; on failure nothing of it is left.
-pub(crate) fn create(store: &Store, id: &str, bundle: &Bundle, options: &CreateOptions) -> Result<Created, LifecycleError> {
+pub(crate) fn create(
+    store: &Store,
+    id: &str,
+    bundle: &Bundle,
+    options: &CreateOptions,
+) -> Result<Created, LifecycleError> {
     let held = attach::hold_signals().map_err(io_error("cannot block signals"))?;
     let record = store.create(id)?;
     let mut state = new_state(id, bundle);
     match build(&record, &mut state, bundle, options) {
-        Ok(child) => Ok(Created { id: id.to_owned(), child, held }),
+        Ok(child) => Ok(Created {
+            id: id.to_owned(),
+            child,
+            held,
+        }),
         Err(error) => {
             clear_away(record, &state);
             Err(error)
@@ -106,7 +121,10 @@ pub(crate) fn create(store: &Store, id: &str, bundle: &Bundle, options: &CreateO
 }
 
 fn new_state(id: &str, bundle: &Bundle) -> State {
-    let owner = User::from_uid(geteuid()).ok().flatten().map_or_else(|| geteuid().to_string(), |user| user.name);
+    let owner = User::from_uid(geteuid())
+        .ok()
+        .flatten()
+        .map_or_else(|| geteuid().to_string(), |user| user.name);
     State {
         id: id.to_owned(),
         status: Status::Creating,
@@ -123,7 +141,12 @@ fn new_state(id: &str, bundle: &Bundle) -> State {
 }
 
 /// Everything of `create` that may fail after the container's folder is there.
-fn build(record: &Record, state: &mut State, bundle: &Bundle, options: &CreateOptions) -> Result<Child, LifecycleError> {
+fn build(
+    record: &Record,
+    state: &mut State,
+    bundle: &Bundle,
+    options: &CreateOptions,
+) -> Result<Child, LifecycleError> {
     let (plan, donation) = plan(record, bundle, options)?;
     let spawned = spawn::spawn(namespaces(bundle, options.network)?)?;
     let (child, mut donor) = (spawned.child, spawned.donor);
@@ -143,28 +166,47 @@ fn build(record: &Record, state: &mut State, bundle: &Bundle, options: &CreateOp
 
 #[allow(deprecated)] // prestart hooks are deprecated in the specification, and what Docker uses
 fn run_create_hooks(bundle: &Bundle, state: &State) -> Result<(), LifecycleError> {
-    let Some(all) = bundle.spec.hooks() else { return Ok(()) };
+    let Some(all) = bundle.spec.hooks() else {
+        return Ok(());
+    };
     let oci_state = state.to_oci();
     hooks::run("prestart", all.prestart().as_ref(), &oci_state)?;
     hooks::run("createRuntime", all.create_runtime().as_ref(), &oci_state)?;
-    hooks::run("createContainer", all.create_container().as_ref(), &oci_state)?;
+    hooks::run(
+        "createContainer",
+        all.create_container().as_ref(),
+        &oci_state,
+    )?;
     Ok(())
 }
 
-fn plan(record: &Record, bundle: &Bundle, options: &CreateOptions) -> Result<(BootPlan, Donation), LifecycleError> {
+fn plan(
+    record: &Record,
+    bundle: &Bundle,
+    options: &CreateOptions,
+) -> Result<(BootPlan, Donation), LifecycleError> {
     let mut donation = Donation::default();
     let root = mounts::root(bundle, &mut donation)?;
     let mounts = mounts::plan(bundle, &mut donation)?;
     let mut process = process::plan(bundle.process())?;
-    process.stdio = stdio::for_process(process.terminal, options.console_socket.as_deref(), &mut donation)?;
-    let control = control::listen(record.dir()).map_err(io_error("cannot make the control socket"))?;
+    process.stdio = stdio::for_process(
+        process.terminal,
+        options.console_socket.as_deref(),
+        &mut donation,
+    )?;
+    let control =
+        control::listen(record.dir()).map_err(io_error("cannot make the control socket"))?;
     let plan = BootPlan {
         id: record.id(),
         options: options.sandbox.clone(),
         root,
         mounts,
         process,
-        hostname: bundle.spec.hostname().clone().unwrap_or_else(|| "runsc".into()),
+        hostname: bundle
+            .spec
+            .hostname()
+            .clone()
+            .unwrap_or_else(|| "runsc".into()),
         network: match options.network {
             NetworkMode::None => NetworkPlan::Loopback,
             NetworkMode::Sandbox => NetworkPlan::Namespace,
@@ -179,12 +221,21 @@ fn plan(record: &Record, bundle: &Bundle, options: &CreateOptions) -> Result<(Bo
 /// it stays in the caller's.
 fn namespaces(bundle: &Bundle, network: NetworkMode) -> Result<Namespaces, LifecycleError> {
     let mut namespaces = Namespaces::default();
-    let configured = bundle.spec.linux().as_ref().and_then(|linux| linux.namespaces().as_ref());
-    let network_namespace = configured.into_iter().flatten().find(|ns| ns.typ() == LinuxNamespaceType::Network);
+    let configured = bundle
+        .spec
+        .linux()
+        .as_ref()
+        .and_then(|linux| linux.namespaces().as_ref());
+    let network_namespace = configured
+        .into_iter()
+        .flatten()
+        .find(|ns| ns.typ() == LinuxNamespaceType::Network);
     match network_namespace.map(|ns| ns.path().as_deref()) {
         Some(Some(path)) => {
-            let file = fs::File::open(path)
-                .map_err(io_error(format!("cannot open the network namespace {}", path.display())))?;
+            let file = fs::File::open(path).map_err(io_error(format!(
+                "cannot open the network namespace {}",
+                path.display()
+            )))?;
             namespaces.join.push(OwnedFd::from(file));
         }
         Some(None) => namespaces.new_network = true,
@@ -195,13 +246,21 @@ fn namespaces(bundle: &Bundle, network: NetworkMode) -> Result<Namespaces, Lifec
 }
 
 /// Hands the plan over and waits until the sandbox is ready.
-pub(crate) fn boot(donor: &mut UnixStream, plan: &BootPlan, donation: Donation) -> Result<(), LifecycleError> {
-    transport::send(donor, plan, donation).map_err(io_error("cannot hand the plan to the sandbox"))?;
+pub(crate) fn boot(
+    donor: &mut UnixStream,
+    plan: &BootPlan,
+    donation: Donation,
+) -> Result<(), LifecycleError> {
+    transport::send(donor, plan, donation)
+        .map_err(io_error("cannot hand the plan to the sandbox"))?;
     match transport::receive::<BootAnswer>(donor) {
         Ok(Some((BootAnswer::Ready, _))) => Ok(()),
         Ok(Some((BootAnswer::Failed(why), _))) => Err(LifecycleError::Boot(why)),
         Ok(None) => Err(LifecycleError::Boot("its process ended".into())),
-        Err(source) => Err(LifecycleError::Io { what: "the sandbox gave no answer".into(), source }),
+        Err(source) => Err(LifecycleError::Io {
+            what: "the sandbox gave no answer".into(),
+            source,
+        }),
     }
 }
 
@@ -217,16 +276,28 @@ pub(crate) fn start(store: &Store, id: &str) -> Result<(), LifecycleError> {
     let record = store.find(id)?;
     let mut state = record.load()?;
     if state.status != Status::Created {
-        return Err(LifecycleError::WrongStatus { id: id.into(), status: state.status, wanted: "created" });
+        return Err(LifecycleError::WrongStatus {
+            id: id.into(),
+            status: state.status,
+            wanted: "created",
+        });
     }
     let bundle = Bundle::load(&state.bundle)?;
     let all = bundle.spec.hooks().as_ref();
-    hooks::run("startContainer", all.and_then(|h| h.start_container().as_ref()), &state.to_oci())?;
+    hooks::run(
+        "startContainer",
+        all.and_then(|h| h.start_container().as_ref()),
+        &state.to_oci(),
+    )?;
     control::ask(record.dir(), &Request::Start, Donation::default())?;
     state.status = Status::Running;
     record.save(&state)?;
     // The specification has the runtime log a failing poststart hook and go on.
-    if let Err(error) = hooks::run("poststart", all.and_then(|h| h.poststart().as_ref()), &state.to_oci()) {
+    if let Err(error) = hooks::run(
+        "poststart",
+        all.and_then(|h| h.poststart().as_ref()),
+        &state.to_oci(),
+    ) {
         crate::log::warning(&error.to_string());
     }
     Ok(())
@@ -238,13 +309,22 @@ fn running_dir(store: &Store, id: &str) -> Result<PathBuf, LifecycleError> {
     let state = record.load()?;
     match state.status {
         Status::Created | Status::Running => Ok(record.dir().to_owned()),
-        status => Err(LifecycleError::WrongStatus { id: id.into(), status, wanted: "running" }),
+        status => Err(LifecycleError::WrongStatus {
+            id: id.into(),
+            status,
+            wanted: "running",
+        }),
     }
 }
 
 /// Sends a signal. SIGKILL to a container that was never started, or whose sandbox does not answer,
 /// ends the sandbox itself.
-pub(crate) fn signal(store: &Store, id: &str, signo: i32, target: SignalTarget) -> Result<(), LifecycleError> {
+pub(crate) fn signal(
+    store: &Store,
+    id: &str,
+    signo: i32,
+    target: SignalTarget,
+) -> Result<(), LifecycleError> {
     let record = store.find(id)?;
     let state = record.load()?;
     if state.status == Status::Stopped && target == SignalTarget::All {
@@ -256,7 +336,11 @@ pub(crate) fn signal(store: &Store, id: &str, signo: i32, target: SignalTarget) 
     if whole && state.status == Status::Created {
         return kill_sandbox(&state);
     }
-    match control::ask(&dir, &Request::Signal { signo, target }, Donation::default()) {
+    match control::ask(
+        &dir,
+        &Request::Signal { signo, target },
+        Donation::default(),
+    ) {
         Err(ControlError::Connect(_) | ControlError::Closed) if whole => kill_sandbox(&state),
         result => Ok(result.map(drop)?),
     }
@@ -264,14 +348,23 @@ pub(crate) fn signal(store: &Store, id: &str, signo: i32, target: SignalTarget) 
 
 fn kill_sandbox(state: &State) -> Result<(), LifecycleError> {
     if state.is_alive() {
-        kill_process(Pid::from_raw(state.pid), Signal::SIGKILL)
-            .map_err(|errno| LifecycleError::Io { what: "cannot kill the sandbox".into(), source: errno.into() })?;
+        kill_process(Pid::from_raw(state.pid), Signal::SIGKILL).map_err(|errno| {
+            LifecycleError::Io {
+                what: "cannot kill the sandbox".into(),
+                source: errno.into(),
+            }
+        })?;
     }
     Ok(())
 }
 
 /// Starts another process; its number inside.
-pub(crate) fn exec(store: &Store, id: &str, process: ProcessPlan, donation: Donation) -> Result<i32, LifecycleError> {
+pub(crate) fn exec(
+    store: &Store,
+    id: &str,
+    process: ProcessPlan,
+    donation: Donation,
+) -> Result<i32, LifecycleError> {
     let dir = running_dir(store, id)?;
     match control::ask(&dir, &Request::Exec(Box::new(process)), donation)? {
         Answer::Started { pid } => Ok(pid),
@@ -281,7 +374,11 @@ pub(crate) fn exec(store: &Store, id: &str, process: ProcessPlan, donation: Dona
 
 /// The processes of a container.
 pub(crate) fn processes(store: &Store, id: &str) -> Result<Vec<ProcessRow>, LifecycleError> {
-    match control::ask(&running_dir(store, id)?, &Request::Processes, Donation::default())? {
+    match control::ask(
+        &running_dir(store, id)?,
+        &Request::Processes,
+        Donation::default(),
+    )? {
         Answer::Processes(rows) => Ok(rows),
         other => Err(unexpected(&other)),
     }
@@ -289,7 +386,9 @@ pub(crate) fn processes(store: &Store, id: &str) -> Result<Vec<ProcessRow>, Life
 
 /// Waits for the end of a process (the init process without `pid`).
 pub(crate) fn wait(store: &Store, id: &str, pid: Option<i32>) -> Result<i32, LifecycleError> {
-    let request = Request::Wait { pid: pid.unwrap_or(1) };
+    let request = Request::Wait {
+        pid: pid.unwrap_or(1),
+    };
     match control::ask(&running_dir(store, id)?, &request, Donation::default())? {
         Answer::Exited { status } => Ok(status),
         other => Err(unexpected(&other)),
@@ -297,7 +396,10 @@ pub(crate) fn wait(store: &Store, id: &str, pid: Option<i32>) -> Result<i32, Lif
 }
 
 fn unexpected(answer: &Answer) -> LifecycleError {
-    ControlError::Refused(format!("the sandbox gave an answer to another question: {answer:?}")).into()
+    ControlError::Refused(format!(
+        "the sandbox gave an answer to another question: {answer:?}"
+    ))
+    .into()
 }
 
 /// Removes a stopped container; with `force` a running one too, and one that is not there is no error.
@@ -309,7 +411,9 @@ pub(crate) fn delete(store: &Store, id: &str, force: bool) -> Result<(), Lifecyc
     let state = match record.load() {
         Ok(state) => state,
         // A record that is damaged or was never written names no process: only its folder is left.
-        Err(StoreError::Unknown(_) | StoreError::Damaged { .. }) if force => return Ok(record.remove()?),
+        Err(StoreError::Unknown(_) | StoreError::Damaged { .. }) if force => {
+            return Ok(record.remove()?);
+        }
         Err(error) => return Err(error.into()),
     };
     match state.status {
@@ -321,10 +425,17 @@ pub(crate) fn delete(store: &Store, id: &str, force: bool) -> Result<(), Lifecyc
         }
     }
     let after = Bundle::load(&state.bundle).ok();
-    let oci_state = State { status: Status::Stopped, ..state.clone() }.to_oci();
+    let oci_state = State {
+        status: Status::Stopped,
+        ..state.clone()
+    }
+    .to_oci();
     cgroup::remove(&state.cgroups)?;
     record.remove()?;
-    let poststop = after.as_ref().and_then(|b| b.spec.hooks().as_ref()).and_then(|h| h.poststop().as_ref());
+    let poststop = after
+        .as_ref()
+        .and_then(|b| b.spec.hooks().as_ref())
+        .and_then(|h| h.poststop().as_ref());
     if let Err(error) = hooks::run("poststop", poststop, &oci_state) {
         crate::log::warning(&error.to_string());
     }
@@ -344,7 +455,9 @@ fn wait_gone(state: &State) -> Result<(), LifecycleError> {
 
 /// Removes what a failed `create` has made; its own failures are only logged, as the first one counts.
 fn clear_away(record: Record, state: &State) {
-    let result = kill_sandbox(state).and_then(|()| wait_gone(state)).and_then(|()| Ok(cgroup::remove(&state.cgroups)?));
+    let result = kill_sandbox(state)
+        .and_then(|()| wait_gone(state))
+        .and_then(|()| Ok(cgroup::remove(&state.cgroups)?));
     if let Err(error) = result.and_then(|()| Ok(record.remove()?)) {
         crate::log::warning(&format!("after a failed create: {error}"));
     }

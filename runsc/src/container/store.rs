@@ -55,7 +55,11 @@ impl Store {
             .recursive(true)
             .mode(0o711)
             .create(root)
-            .map_err(|source| StoreError::Io { what: "cannot make the state directory", path: root.into(), source })?;
+            .map_err(|source| StoreError::Io {
+                what: "cannot make the state directory",
+                path: root.into(),
+                source,
+            })?;
         Ok(Self { root: root.into() })
     }
 
@@ -64,8 +68,14 @@ impl Store {
         let dir = self.dir_of(id)?;
         match fs::DirBuilder::new().mode(0o700).create(&dir) {
             Ok(()) => lock(dir),
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(StoreError::Exists(id.into())),
-            Err(source) => Err(StoreError::Io { what: "cannot make", path: dir, source }),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                Err(StoreError::Exists(id.into()))
+            }
+            Err(source) => Err(StoreError::Io {
+                what: "cannot make",
+                path: dir,
+                source,
+            }),
         }
     }
 
@@ -80,7 +90,11 @@ impl Store {
 
     /// The ids that have a folder, sorted.
     pub(crate) fn ids(&self) -> Result<Vec<String>, StoreError> {
-        let failed = |source| StoreError::Io { what: "cannot read", path: self.root.clone(), source };
+        let failed = |source| StoreError::Io {
+            what: "cannot read",
+            path: self.root.clone(),
+            source,
+        };
         let mut ids = Vec::new();
         for entry in fs::read_dir(&self.root).map_err(failed)? {
             let entry = entry.map_err(failed)?;
@@ -104,9 +118,14 @@ impl Store {
 }
 
 fn lock(dir: PathBuf) -> Result<Record, StoreError> {
-    let failed = |source| StoreError::Io { what: "cannot lock", path: dir.clone(), source };
+    let failed = |source| StoreError::Io {
+        what: "cannot lock",
+        path: dir.clone(),
+        source,
+    };
     let file = File::open(&dir).map_err(failed)?;
-    let lock = Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, errno)| failed(errno.into()))?;
+    let lock =
+        Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, errno)| failed(errno.into()))?;
     Ok(Record { dir, _lock: lock })
 }
 
@@ -122,7 +141,11 @@ impl Record {
         let text = fs::read(&path).map_err(|source| match source.kind() {
             // Another verb is between making the folder and writing the state, or died there.
             io::ErrorKind::NotFound => StoreError::Unknown(self.id()),
-            _ => StoreError::Io { what: "cannot read", path: path.clone(), source },
+            _ => StoreError::Io {
+                what: "cannot read",
+                path: path.clone(),
+                source,
+            },
         })?;
         let mut state: State =
             serde_json::from_slice(&text).map_err(|source| StoreError::Damaged { path, source })?;
@@ -140,17 +163,29 @@ impl Record {
             file.sync_all()?;
             fs::rename(&temporary, &path)
         };
-        write().map_err(|source| StoreError::Io { what: "cannot write", path: path.clone(), source })
+        write().map_err(|source| StoreError::Io {
+            what: "cannot write",
+            path: path.clone(),
+            source,
+        })
     }
 
     /// Removes the folder and all in it.
     pub(crate) fn remove(self) -> Result<(), StoreError> {
-        fs::remove_dir_all(&self.dir).map_err(|source| StoreError::Io { what: "cannot remove", path: self.dir.clone(), source })
+        fs::remove_dir_all(&self.dir).map_err(|source| StoreError::Io {
+            what: "cannot remove",
+            path: self.dir.clone(),
+            source,
+        })
     }
 
     /// The container.
     pub(crate) fn id(&self) -> String {
-        self.dir.file_name().unwrap_or_default().to_string_lossy().into_owned()
+        self.dir
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned()
     }
 }
 
@@ -160,9 +195,14 @@ mod tests {
 
     #[test]
     fn ids_that_could_escape_the_directory_are_refused() {
-        let store = Store { root: "/nonexistent".into() };
+        let store = Store {
+            root: "/nonexistent".into(),
+        };
         for bad in ["", ".", "..", "a/b", "a\0b", "ä", &"x".repeat(1025)] {
-            assert!(matches!(store.create(bad), Err(StoreError::BadId(_))), "{bad:?}");
+            assert!(
+                matches!(store.create(bad), Err(StoreError::BadId(_))),
+                "{bad:?}"
+            );
         }
     }
 

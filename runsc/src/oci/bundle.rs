@@ -26,7 +26,10 @@ pub(crate) enum BundleError {
         source: serde_json::Error,
     },
     #[error("config.json: {field}: {problem}")]
-    Field { field: &'static str, problem: String },
+    Field {
+        field: &'static str,
+        problem: String,
+    },
 }
 
 /// A bundle whose configuration has been read and checked.
@@ -43,13 +46,19 @@ pub(crate) struct Bundle {
 impl Bundle {
     /// Reads `dir/config.json` and checks what the runtime relies on.
     pub(crate) fn load(dir: &Path) -> Result<Self, BundleError> {
-        let dir = dir.canonicalize().map_err(|_| BundleError::Missing(dir.into()))?;
+        let dir = dir
+            .canonicalize()
+            .map_err(|_| BundleError::Missing(dir.into()))?;
         let path = dir.join("config.json");
         let text = std::fs::read(&path).map_err(|source| match source.kind() {
             io::ErrorKind::NotFound => BundleError::Missing(dir.clone()),
-            _ => BundleError::Io { path: path.clone(), source },
+            _ => BundleError::Io {
+                path: path.clone(),
+                source,
+            },
         })?;
-        let spec: Spec = serde_json::from_slice(&text).map_err(|source| BundleError::Json { path, source })?;
+        let spec: Spec =
+            serde_json::from_slice(&text).map_err(|source| BundleError::Json { path, source })?;
         let rootfs = check_root(&dir, &spec)?;
         check_version(&spec)?;
         check_process(process_of(&spec)?)?;
@@ -58,33 +67,50 @@ impl Bundle {
 
     /// The process to run; [`Bundle::load`] has made sure that there is one.
     pub(crate) fn process(&self) -> &Process {
-        self.spec.process().as_ref().expect("load refuses a configuration without a process")
+        self.spec
+            .process()
+            .as_ref()
+            .expect("load refuses a configuration without a process")
     }
 }
 
 fn field(field: &'static str, problem: impl Into<String>) -> BundleError {
-    BundleError::Field { field, problem: problem.into() }
+    BundleError::Field {
+        field,
+        problem: problem.into(),
+    }
 }
 
 fn check_version(spec: &Spec) -> Result<(), BundleError> {
     match spec.version().split('.').next() {
         Some("1") => Ok(()),
-        _ => Err(field("ociVersion", format!("{:?} is not supported, 1.x is", spec.version()))),
+        _ => Err(field(
+            "ociVersion",
+            format!("{:?} is not supported, 1.x is", spec.version()),
+        )),
     }
 }
 
 fn check_root(dir: &Path, spec: &Spec) -> Result<PathBuf, BundleError> {
-    let root = spec.root().as_ref().ok_or_else(|| field("root", "is missing"))?;
+    let root = spec
+        .root()
+        .as_ref()
+        .ok_or_else(|| field("root", "is missing"))?;
     let rootfs = dir.join(root.path());
     match rootfs.canonicalize() {
         Ok(path) if path.is_dir() => Ok(path),
-        Ok(_) => Err(field("root.path", format!("{} is not a directory", rootfs.display()))),
+        Ok(_) => Err(field(
+            "root.path",
+            format!("{} is not a directory", rootfs.display()),
+        )),
         Err(error) => Err(field("root.path", format!("{}: {error}", rootfs.display()))),
     }
 }
 
 fn process_of(spec: &Spec) -> Result<&Process, BundleError> {
-    spec.process().as_ref().ok_or_else(|| field("process", "is missing: there is nothing to run"))
+    spec.process()
+        .as_ref()
+        .ok_or_else(|| field("process", "is missing: there is nothing to run"))
 }
 
 /// Checks a process description: a bundle's own, or one that `exec --process` reads.
@@ -93,10 +119,21 @@ pub(crate) fn check_process(process: &Process) -> Result<(), BundleError> {
         return Err(field("process.args", "is empty: there is nothing to run"));
     }
     if !process.cwd().is_absolute() {
-        return Err(field("process.cwd", format!("{:?} is not an absolute path", process.cwd())));
+        return Err(field(
+            "process.cwd",
+            format!("{:?} is not an absolute path", process.cwd()),
+        ));
     }
-    if let Some(bad) = process.env().iter().flatten().find(|variable| !variable.contains('=')) {
-        return Err(field("process.env", format!("{bad:?} is not of the form NAME=value")));
+    if let Some(bad) = process
+        .env()
+        .iter()
+        .flatten()
+        .find(|variable| !variable.contains('='))
+    {
+        return Err(field(
+            "process.env",
+            format!("{bad:?} is not of the form NAME=value"),
+        ));
     }
     Ok(())
 }
@@ -109,7 +146,8 @@ mod tests {
         use std::sync::atomic::{AtomicU32, Ordering};
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let unique = NEXT.fetch_add(1, Ordering::Relaxed);
-        let dir = std::env::temp_dir().join(format!("runsc-bundle-{}-{unique}", std::process::id()));
+        let dir =
+            std::env::temp_dir().join(format!("runsc-bundle-{}-{unique}", std::process::id()));
         std::fs::create_dir_all(dir.join("rootfs")).unwrap();
         std::fs::write(dir.join("config.json"), config).unwrap();
         let result = Bundle::load(&dir);
@@ -138,7 +176,9 @@ mod tests {
 
     #[test]
     fn no_bundle_says_what_to_do() {
-        let error = Bundle::load(Path::new("/nonexistent")).unwrap_err().to_string();
+        let error = Bundle::load(Path::new("/nonexistent"))
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("runsc spec"), "{error}");
     }
 }

@@ -20,20 +20,40 @@ pub(crate) enum HookError {
         source: std::io::Error,
     },
     #[error("{phase} hook {path} failed ({status}){output}")]
-    Failed { phase: &'static str, path: String, status: String, output: String },
+    Failed {
+        phase: &'static str,
+        path: String,
+        status: String,
+        output: String,
+    },
     #[error("{phase} hook {path} did not end within its timeout of {seconds} s and was killed")]
-    TimedOut { phase: &'static str, path: String, seconds: u64 },
+    TimedOut {
+        phase: &'static str,
+        path: String,
+        seconds: u64,
+    },
 }
 
 /// Runs the hooks of one phase in order, each with `state` on its standard input; the first failure
 /// ends the phase.
-pub(crate) fn run(phase: &'static str, hooks: Option<&Vec<Hook>>, state: &serde_json::Value) -> Result<(), HookError> {
-    hooks.into_iter().flatten().try_for_each(|hook| run_one(phase, hook, state))
+pub(crate) fn run(
+    phase: &'static str,
+    hooks: Option<&Vec<Hook>>,
+    state: &serde_json::Value,
+) -> Result<(), HookError> {
+    hooks
+        .into_iter()
+        .flatten()
+        .try_for_each(|hook| run_one(phase, hook, state))
 }
 
 fn run_one(phase: &'static str, hook: &Hook, state: &serde_json::Value) -> Result<(), HookError> {
     let path = hook.path().display().to_string();
-    let start = |source| HookError::Start { phase, path: path.clone(), source };
+    let start = |source| HookError::Start {
+        phase,
+        path: path.clone(),
+        source,
+    };
     let mut command = Command::new(hook.path());
     if let Some((first, rest)) = hook.args().as_deref().and_then(<[String]>::split_first) {
         command.arg0(first).args(rest);
@@ -61,8 +81,17 @@ fn run_one(phase: &'static str, hook: &Hook, state: &serde_json::Value) -> Resul
     let output = reader.join().unwrap_or_default();
     match status {
         Some(status) if status.success() => Ok(()),
-        Some(status) => Err(HookError::Failed { phase, path, status: status.to_string(), output }),
-        None => Err(HookError::TimedOut { phase, path, seconds: seconds.unwrap_or_default() }),
+        Some(status) => Err(HookError::Failed {
+            phase,
+            path,
+            status: status.to_string(),
+            output,
+        }),
+        None => Err(HookError::TimedOut {
+            phase,
+            path,
+            seconds: seconds.unwrap_or_default(),
+        }),
     }
 }
 
@@ -73,12 +102,21 @@ fn read_some(stream: Option<impl Read>) -> String {
     }
     let text = String::from_utf8_lossy(&text);
     let text = text.trim();
-    if text.is_empty() { String::new() } else { format!(": {text}") }
+    if text.is_empty() {
+        String::new()
+    } else {
+        format!(": {text}")
+    }
 }
 
 /// Waits for the end; `None` if the deadline came first, the child then being killed and reaped.
-fn wait(child: &mut Child, timeout: Option<Duration>) -> std::io::Result<Option<std::process::ExitStatus>> {
-    let Some(timeout) = timeout else { return child.wait().map(Some) };
+fn wait(
+    child: &mut Child,
+    timeout: Option<Duration>,
+) -> std::io::Result<Option<std::process::ExitStatus>> {
+    let Some(timeout) = timeout else {
+        return child.wait().map(Some);
+    };
     let deadline = Instant::now() + timeout;
     loop {
         if let Some(status) = child.try_wait()? {
@@ -99,9 +137,11 @@ mod tests {
     use oci_spec::runtime::HookBuilder;
 
     fn shell(script: &str, timeout: Option<i64>) -> Hook {
-        let mut builder = HookBuilder::default()
-            .path("/bin/sh")
-            .args(vec!["sh".to_owned(), "-c".to_owned(), script.to_owned()]);
+        let mut builder = HookBuilder::default().path("/bin/sh").args(vec![
+            "sh".to_owned(),
+            "-c".to_owned(),
+            script.to_owned(),
+        ]);
         if let Some(seconds) = timeout {
             builder = builder.timeout(seconds);
         }
@@ -114,7 +154,9 @@ mod tests {
         let reads = shell("grep -q c1", None);
         assert!(run("prestart", Some(&vec![reads]), &state).is_ok());
         let fails = shell("echo no luck >&2; exit 3", None);
-        let error = run("prestart", Some(&vec![fails]), &state).unwrap_err().to_string();
+        let error = run("prestart", Some(&vec![fails]), &state)
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("no luck") && error.contains('3'), "{error}");
     }
 

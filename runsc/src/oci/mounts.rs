@@ -22,7 +22,9 @@ pub(crate) enum MountError {
         #[source]
         source: io::Error,
     },
-    #[error("mount on {destination}: type {kind:?} is not supported (bind, tmpfs, proc, sysfs, devpts, mqueue, cgroup are)")]
+    #[error(
+        "mount on {destination}: type {kind:?} is not supported (bind, tmpfs, proc, sysfs, devpts, mqueue, cgroup are)"
+    )]
     Kind { destination: String, kind: String },
     #[error("mount on {0:?}: the destination is not an absolute UTF-8 path")]
     Destination(PathBuf),
@@ -48,13 +50,21 @@ pub(crate) fn open_tree(path: &Path, recursive: bool, readonly: bool) -> io::Res
 /// # Errors
 /// If the tree cannot be opened.
 pub(crate) fn root(bundle: &Bundle, donation: &mut Donation) -> Result<RootPlan, MountError> {
-    let readonly = bundle.spec.root().as_ref().is_some_and(|root| root.readonly().unwrap_or(false));
+    let readonly = bundle
+        .spec
+        .root()
+        .as_ref()
+        .is_some_and(|root| root.readonly().unwrap_or(false));
     let tree = open_tree(&bundle.rootfs, true, readonly).map_err(|source| MountError::Source {
         destination: "/".into(),
         path: bundle.rootfs.clone(),
         source,
     })?;
-    Ok(RootPlan { tree: donation.add(tree), readonly, write_through: !readonly })
+    Ok(RootPlan {
+        tree: donation.add(tree),
+        readonly,
+        write_through: !readonly,
+    })
 }
 
 /// The plans of the bundle's mounts, in order.
@@ -62,7 +72,13 @@ pub(crate) fn root(bundle: &Bundle, donation: &mut Donation) -> Result<RootPlan,
 /// # Errors
 /// The first mount that cannot be served.
 pub(crate) fn plan(bundle: &Bundle, donation: &mut Donation) -> Result<Vec<MountPlan>, MountError> {
-    bundle.spec.mounts().iter().flatten().map(|mount| one(&bundle.dir, mount, donation)).collect()
+    bundle
+        .spec
+        .mounts()
+        .iter()
+        .flatten()
+        .map(|mount| one(&bundle.dir, mount, donation))
+        .collect()
 }
 
 fn one(bundle_dir: &Path, mount: &Mount, donation: &mut Donation) -> Result<MountPlan, MountError> {
@@ -77,18 +93,29 @@ fn one(bundle_dir: &Path, mount: &Mount, donation: &mut Donation) -> Result<Moun
     let typ = mount.typ().as_deref().unwrap_or("");
     let kind = if typ == "bind" || has("bind") || has("rbind") {
         let path = bundle_dir.join(mount.source().as_deref().unwrap_or(Path::new("")));
-        let tree = open_tree(&path, has("rbind"), readonly)
-            .map_err(|source| MountError::Source { destination: destination.clone(), path, source })?;
+        let tree =
+            open_tree(&path, has("rbind"), readonly).map_err(|source| MountError::Source {
+                destination: destination.clone(),
+                path,
+                source,
+            })?;
         MountKind::Bind(donation.add(tree))
     } else {
         match typ {
-            "tmpfs" => MountKind::Tmpfs { options: options.to_vec() },
+            "tmpfs" => MountKind::Tmpfs {
+                options: options.to_vec(),
+            },
             "proc" => MountKind::Proc,
             "sysfs" => MountKind::Sysfs,
             "devpts" => MountKind::Devpts,
             "mqueue" => MountKind::Mqueue,
             "cgroup" | "cgroup2" => MountKind::Cgroup,
-            other => return Err(MountError::Kind { destination, kind: other.to_owned() }),
+            other => {
+                return Err(MountError::Kind {
+                    destination,
+                    kind: other.to_owned(),
+                });
+            }
         }
     };
     Ok(MountPlan {

@@ -7,11 +7,46 @@ use crate::sandbox::plan::{CapabilitySets, ProcessPlan, RlimitPlan};
 
 /// Capabilities in the order of their numbers (linux/capability.h).
 const CAPABILITIES: [&str; 41] = [
-    "CHOWN", "DAC_OVERRIDE", "DAC_READ_SEARCH", "FOWNER", "FSETID", "KILL", "SETGID", "SETUID", "SETPCAP",
-    "LINUX_IMMUTABLE", "NET_BIND_SERVICE", "NET_BROADCAST", "NET_ADMIN", "NET_RAW", "IPC_LOCK", "IPC_OWNER",
-    "SYS_MODULE", "SYS_RAWIO", "SYS_CHROOT", "SYS_PTRACE", "SYS_PACCT", "SYS_ADMIN", "SYS_BOOT", "SYS_NICE",
-    "SYS_RESOURCE", "SYS_TIME", "SYS_TTY_CONFIG", "MKNOD", "LEASE", "AUDIT_WRITE", "AUDIT_CONTROL", "SETFCAP",
-    "MAC_OVERRIDE", "MAC_ADMIN", "SYSLOG", "WAKE_ALARM", "BLOCK_SUSPEND", "AUDIT_READ", "PERFMON", "BPF",
+    "CHOWN",
+    "DAC_OVERRIDE",
+    "DAC_READ_SEARCH",
+    "FOWNER",
+    "FSETID",
+    "KILL",
+    "SETGID",
+    "SETUID",
+    "SETPCAP",
+    "LINUX_IMMUTABLE",
+    "NET_BIND_SERVICE",
+    "NET_BROADCAST",
+    "NET_ADMIN",
+    "NET_RAW",
+    "IPC_LOCK",
+    "IPC_OWNER",
+    "SYS_MODULE",
+    "SYS_RAWIO",
+    "SYS_CHROOT",
+    "SYS_PTRACE",
+    "SYS_PACCT",
+    "SYS_ADMIN",
+    "SYS_BOOT",
+    "SYS_NICE",
+    "SYS_RESOURCE",
+    "SYS_TIME",
+    "SYS_TTY_CONFIG",
+    "MKNOD",
+    "LEASE",
+    "AUDIT_WRITE",
+    "AUDIT_CONTROL",
+    "SETFCAP",
+    "MAC_OVERRIDE",
+    "MAC_ADMIN",
+    "SYSLOG",
+    "WAKE_ALARM",
+    "BLOCK_SUSPEND",
+    "AUDIT_READ",
+    "PERFMON",
+    "BPF",
     "CHECKPOINT_RESTORE",
 ];
 
@@ -20,9 +55,22 @@ pub(crate) const ALL_CAPABILITIES: u64 = (1 << CAPABILITIES.len()) - 1;
 
 /// Resource limits in the order of their numbers (asm-generic/resource.h).
 const RLIMITS: [&str; 16] = [
-    "RLIMIT_CPU", "RLIMIT_FSIZE", "RLIMIT_DATA", "RLIMIT_STACK", "RLIMIT_CORE", "RLIMIT_RSS", "RLIMIT_NPROC",
-    "RLIMIT_NOFILE", "RLIMIT_MEMLOCK", "RLIMIT_AS", "RLIMIT_LOCKS", "RLIMIT_SIGPENDING", "RLIMIT_MSGQUEUE",
-    "RLIMIT_NICE", "RLIMIT_RTPRIO", "RLIMIT_RTTIME",
+    "RLIMIT_CPU",
+    "RLIMIT_FSIZE",
+    "RLIMIT_DATA",
+    "RLIMIT_STACK",
+    "RLIMIT_CORE",
+    "RLIMIT_RSS",
+    "RLIMIT_NPROC",
+    "RLIMIT_NOFILE",
+    "RLIMIT_MEMLOCK",
+    "RLIMIT_AS",
+    "RLIMIT_LOCKS",
+    "RLIMIT_SIGPENDING",
+    "RLIMIT_MSGQUEUE",
+    "RLIMIT_NICE",
+    "RLIMIT_RTPRIO",
+    "RLIMIT_RTTIME",
 ];
 
 /// The plan of `process`, its standard streams left closed for the caller to fill in.
@@ -44,7 +92,11 @@ pub(crate) fn plan(process: &Process) -> Result<ProcessPlan, BundleError> {
         gid: user.gid(),
         groups: user.additional_gids().clone().unwrap_or_default(),
         umask: user.umask().unwrap_or(0o022),
-        capabilities: process.capabilities().as_ref().map(sets).unwrap_or_default(),
+        capabilities: process
+            .capabilities()
+            .as_ref()
+            .map(sets)
+            .unwrap_or_default(),
         rlimits: rlimits(process)?,
         no_new_privs: process.no_new_privileges().unwrap_or(false),
         terminal: process.terminal().unwrap_or(false),
@@ -64,13 +116,18 @@ fn sets(capabilities: &LinuxCapabilities) -> CapabilitySets {
 }
 
 fn mask_of(set: &Capabilities) -> u64 {
-    set.iter().filter_map(|capability| bit_of(&capability.to_string())).fold(0, |mask, bit| mask | bit)
+    set.iter()
+        .filter_map(|capability| bit_of(&capability.to_string()))
+        .fold(0, |mask, bit| mask | bit)
 }
 
 /// The bit of a capability by name, with or without "CAP_".
 pub(crate) fn bit_of(name: &str) -> Option<u64> {
     let name = name.strip_prefix("CAP_").unwrap_or(name);
-    CAPABILITIES.iter().position(|&known| known == name).map(|number| 1 << number)
+    CAPABILITIES
+        .iter()
+        .position(|&known| known == name)
+        .map(|number| 1 << number)
 }
 
 fn rlimits(process: &Process) -> Result<Vec<RlimitPlan>, BundleError> {
@@ -83,11 +140,20 @@ fn rlimits(process: &Process) -> Result<Vec<RlimitPlan>, BundleError> {
         .iter()
         .flatten()
         .map(|limit| {
-            let name = serde_json::to_value(limit.typ()).ok().and_then(|v| v.as_str().map(str::to_owned));
+            let name = serde_json::to_value(limit.typ())
+                .ok()
+                .and_then(|v| v.as_str().map(str::to_owned));
             let name = name.unwrap_or_else(|| format!("{:?}", limit.typ()));
-            let number = RLIMITS.iter().position(|&known| known == name).ok_or_else(|| unknown(name))?;
+            let number = RLIMITS
+                .iter()
+                .position(|&known| known == name)
+                .ok_or_else(|| unknown(name))?;
             let resource = u32::try_from(number).expect("sixteen limits");
-            Ok(RlimitPlan { resource, soft: limit.soft(), hard: limit.hard() })
+            Ok(RlimitPlan {
+                resource,
+                soft: limit.soft(),
+                hard: limit.hard(),
+            })
         })
         .collect()
 }
@@ -111,7 +177,14 @@ mod tests {
             serde_json::from_value(super::super::template::spec(&["sh".into()])).unwrap();
         let plan = plan(spec.process().as_ref().unwrap()).unwrap();
         assert_eq!(plan.args, ["sh"]);
-        assert_eq!(plan.rlimits, [RlimitPlan { resource: 7, soft: 1024, hard: 1024 }]);
+        assert_eq!(
+            plan.rlimits,
+            [RlimitPlan {
+                resource: 7,
+                soft: 1024,
+                hard: 1024
+            }]
+        );
         assert_eq!(plan.capabilities.bounding, 1 << 29 | 1 << 5 | 1 << 10);
         assert!(plan.no_new_privs);
     }

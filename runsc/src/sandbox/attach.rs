@@ -52,5 +52,7 @@ pub(crate) fn wait(mut child: Child, held: &SigSet) -> io::Result<i32> {
 
 /// An exit status as a shell sees it: 128 + N if signal N ended the process.
 pub(crate) fn shell_status(status: ExitStatus) -> i32 {
-    status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0))
+    status
+        .code()
+        .unwrap_or_else(|| 128 + status.signal().unwrap_or(0))
 }

@@ -42,10 +42,14 @@ pub(crate) enum SignalTarget {
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Answer {
     Done,
-    Started { pid: i32 },
+    Started {
+        pid: i32,
+    },
     Processes(Vec<ProcessRow>),
     /// Exit status as a shell sees it (128 + signal if it was killed).
-    Exited { status: i32 },
+    Exited {
+        status: i32,
+    },
     /// Refused, and why.
     Failed(String),
 }
@@ -85,8 +89,13 @@ pub(crate) fn listen(dir: &Path) -> io::Result<OwnedFd> {
 }
 
 /// Sends one request and waits for the answer.
-pub(crate) fn ask(dir: &Path, request: &Request, donation: Donation) -> Result<Answer, ControlError> {
-    let mut socket = with_short_path(dir, |path| UnixStream::connect(path)).map_err(ControlError::Connect)?;
+pub(crate) fn ask(
+    dir: &Path,
+    request: &Request,
+    donation: Donation,
+) -> Result<Answer, ControlError> {
+    let mut socket =
+        with_short_path(dir, |path| UnixStream::connect(path)).map_err(ControlError::Connect)?;
     transport::send(&mut socket, request, donation).map_err(ControlError::Broken)?;
     match transport::receive::<Answer>(&mut socket) {
         Ok(Some((Answer::Failed(why), _))) => Err(ControlError::Refused(why)),
@@ -100,7 +109,10 @@ pub(crate) fn ask(dir: &Path, request: &Request, donation: Donation) -> Result<A
 /// descriptor of the directory.
 fn with_short_path<T>(dir: &Path, act: impl FnOnce(&Path) -> io::Result<T>) -> io::Result<T> {
     let dir = std::fs::File::open(dir)?;
-    act(Path::new(&format!("/proc/self/fd/{}/{SOCKET}", dir.as_raw_fd())))
+    act(Path::new(&format!(
+        "/proc/self/fd/{}/{SOCKET}",
+        dir.as_raw_fd()
+    )))
 }
 
 #[cfg(test)]
@@ -109,19 +121,28 @@ mod tests {
 
     #[test]
     fn a_long_directory_is_no_obstacle() {
-        let dir = std::env::temp_dir().join(format!("runsc-{}-{}", std::process::id(), "x".repeat(150)));
+        let dir =
+            std::env::temp_dir().join(format!("runsc-{}-{}", std::process::id(), "x".repeat(150)));
         std::fs::create_dir_all(&dir).unwrap();
         let listener = UnixListener::from(listen(&dir).unwrap());
         let server = std::thread::spawn(move || {
             let (mut socket, _) = listener.accept().unwrap();
             let (request, _) = transport::receive::<Request>(&mut socket).unwrap().unwrap();
             assert!(matches!(request, Request::Wait { pid: 7 }));
-            transport::send(&mut socket, &Answer::Exited { status: 3 }, Donation::default()).unwrap();
+            transport::send(
+                &mut socket,
+                &Answer::Exited { status: 3 },
+                Donation::default(),
+            )
+            .unwrap();
         });
         let answer = ask(&dir, &Request::Wait { pid: 7 }, Donation::default()).unwrap();
         assert!(matches!(answer, Answer::Exited { status: 3 }));
         server.join().unwrap();
         std::fs::remove_dir_all(&dir).unwrap();
-        assert!(matches!(ask(&dir, &Request::Start, Donation::default()), Err(ControlError::Connect(_))));
+        assert!(matches!(
+            ask(&dir, &Request::Start, Donation::default()),
+            Err(ControlError::Connect(_))
+        ));
     }
 }

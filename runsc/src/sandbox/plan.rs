@@ -66,7 +66,9 @@ pub(crate) enum MountKind {
     /// A host directory or file, as a detached tree.
     Bind(FdIndex),
     /// Memory, with its options (size=, mode=, uid=, gid=).
-    Tmpfs { options: Vec<String> },
+    Tmpfs {
+        options: Vec<String>,
+    },
     Proc,
     Sysfs,
     Devpts,

@@ -47,11 +47,26 @@ pub(crate) fn spawn(namespaces: Namespaces) -> Result<Spawned, SpawnError> {
     let mut flags = CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWIPC | CloneFlags::CLONE_NEWUTS;
     flags.set(CloneFlags::CLONE_NEWNET, namespaces.new_network);
     let mut command = Command::new("/proc/self/exe");
-    command.arg0("runsc-sandbox").arg("boot").arg("--donor-fd").arg(theirs.as_raw_fd().to_string());
-    command.stdin(Stdio::null()).stdout(Stdio::null()).env_clear();
-    let setup = ChildSetup { unshare: flags, join: namespaces.join, keep: theirs.as_raw_fd() };
+    command
+        .arg0("runsc-sandbox")
+        .arg("boot")
+        .arg("--donor-fd")
+        .arg(theirs.as_raw_fd().to_string());
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .env_clear();
+    let setup = ChildSetup {
+        unshare: flags,
+        join: namespaces.join,
+        keep: theirs.as_raw_fd(),
+    };
     sys::set_up_child(&mut command, setup);
     let child = command.spawn().map_err(SpawnError::Start);
-    setns(own_pid_namespace, CloneFlags::CLONE_NEWPID).map_err(|errno| SpawnError::PidNamespace(errno.into()))?;
-    Ok(Spawned { child: child?, donor })
+    setns(own_pid_namespace, CloneFlags::CLONE_NEWPID)
+        .map_err(|errno| SpawnError::PidNamespace(errno.into()))?;
+    Ok(Spawned {
+        child: child?,
+        donor,
+    })
 }

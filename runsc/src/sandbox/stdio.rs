@@ -39,12 +39,19 @@ pub(crate) fn for_process(
 
 fn console(path: &Path, donation: &mut Donation) -> Result<[Option<FdIndex>; 3], ConsoleError> {
     let pty = openpty(None, None).map_err(|errno| ConsoleError::Pty(errno.into()))?;
-    let failed = |source| ConsoleError::Socket { path: path.to_owned(), source };
+    let failed = |source| ConsoleError::Socket {
+        path: path.to_owned(),
+        source,
+    };
     let socket = UnixStream::connect(path).map_err(failed)?;
     transport::send_console(&socket, pty.master.as_fd()).map_err(failed)?;
     let mut indices = [None; 3];
     for index in &mut indices {
-        *index = Some(donation.add_copy(pty.slave.as_fd()).map_err(ConsoleError::Stdio)?);
+        *index = Some(
+            donation
+                .add_copy(pty.slave.as_fd())
+                .map_err(ConsoleError::Stdio)?,
+        );
     }
     Ok(indices)
 }
@@ -56,7 +63,10 @@ fn console(path: &Path, donation: &mut Donation) -> Result<[Option<FdIndex>; 3],
 pub(crate) fn own(donation: &mut Donation) -> io::Result<[Option<FdIndex>; 3]> {
     let (stdin, stdout, stderr) = (io::stdin(), io::stdout(), io::stderr());
     let mut indices = [None; 3];
-    for (index, fd) in indices.iter_mut().zip([stdin.as_fd(), stdout.as_fd(), stderr.as_fd()]) {
+    for (index, fd) in indices
+        .iter_mut()
+        .zip([stdin.as_fd(), stdout.as_fd(), stderr.as_fd()])
+    {
         *index = match donation.add_copy(fd) {
             Ok(place) => Some(place),
             Err(error) if error.raw_os_error() == Some(libc::EBADF) => None,

@@ -30,7 +30,10 @@ pub(super) fn own_inherited(raw: RawFd) -> io::Result<OwnedFd> {
     // SAFETY: the descriptor is open, and this process, which has just begun, owns it by the
     // convention of `runsc boot`.
     let fd = unsafe { OwnedFd::from_raw_fd(raw) };
-    nix::fcntl::fcntl(&fd, nix::fcntl::FcntlArg::F_SETFD(nix::fcntl::FdFlag::FD_CLOEXEC))?;
+    nix::fcntl::fcntl(
+        &fd,
+        nix::fcntl::FcntlArg::F_SETFD(nix::fcntl::FdFlag::FD_CLOEXEC),
+    )?;
     Ok(fd)
 }
 
@@ -77,7 +80,10 @@ pub(crate) fn clone_tree(path: &Path, recursive: bool) -> io::Result<OwnedFd> {
     }
     // SAFETY: `path` is a NUL-terminated string that outlives the call.
     let raw = unsafe { libc::syscall(libc::SYS_open_tree, libc::AT_FDCWD, path.as_ptr(), flags) };
-    let raw = RawFd::try_from(raw).ok().filter(|&fd| fd >= 0).ok_or_else(io::Error::last_os_error)?;
+    let raw = RawFd::try_from(raw)
+        .ok()
+        .filter(|&fd| fd >= 0)
+        .ok_or_else(io::Error::last_os_error)?;
     // SAFETY: open_tree has just returned this descriptor to us.
     Ok(unsafe { OwnedFd::from_raw_fd(raw) })
 }
@@ -86,8 +92,17 @@ pub(crate) fn clone_tree(path: &Path, recursive: bool) -> io::Result<OwnedFd> {
 ///
 /// # Errors
 /// The host's: EINVAL, EPERM.
-pub(crate) fn set_tree_attributes(tree: BorrowedFd<'_>, attributes: u64, recursive: bool) -> io::Result<()> {
-    let attr = libc::mount_attr { attr_set: attributes, attr_clr: 0, propagation: libc::MS_PRIVATE, userns_fd: 0 };
+pub(crate) fn set_tree_attributes(
+    tree: BorrowedFd<'_>,
+    attributes: u64,
+    recursive: bool,
+) -> io::Result<()> {
+    let attr = libc::mount_attr {
+        attr_set: attributes,
+        attr_clr: 0,
+        propagation: libc::MS_PRIVATE,
+        userns_fd: 0,
+    };
     let flags = libc::AT_EMPTY_PATH | if recursive { libc::AT_RECURSIVE } else { 0 };
     // SAFETY: `attr` is a valid mount_attr of the given size; the empty path is NUL-terminated.
     let result = unsafe {
@@ -100,5 +115,9 @@ pub(crate) fn set_tree_attributes(tree: BorrowedFd<'_>, attributes: u64, recursi
             size_of::<libc::mount_attr>(),
         )
     };
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    if result < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(())
+    }
 }

@@ -4,9 +4,9 @@ use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 
+use super::sys;
 use nix::cmsg_space;
 use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg};
-use super::sys;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 /// Descriptors in one message (the kernel's SCM_MAX_FD).
@@ -55,7 +55,12 @@ impl Received {
         self.fds
             .get_mut(index.0)
             .and_then(Option::take)
-            .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "the message lacks a descriptor that it names"))
+            .ok_or_else(|| {
+                io::Error::new(
+                    io::ErrorKind::InvalidData,
+                    "the message lacks a descriptor that it names",
+                )
+            })
     }
 }
 
@@ -63,21 +68,43 @@ impl Received {
 ///
 /// # Errors
 /// The socket's; InvalidInput past [`FDS_MAX`] descriptors.
-pub(crate) fn send<T: Serialize>(socket: &mut UnixStream, message: &T, donation: Donation) -> io::Result<()> {
+pub(crate) fn send<T: Serialize>(
+    socket: &mut UnixStream,
+    message: &T,
+    donation: Donation,
+) -> io::Result<()> {
     if donation.fds.len() > FDS_MAX {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "too many descriptors for one message (253 at most)"));
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "too many descriptors for one message (253 at most)",
+        ));
     }
     let text = serde_json::to_vec(message)?;
     let length = u32::try_from(text.len())
         .ok()
         .filter(|&n| n <= MESSAGE_MAX)
-        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "the message is longer than 64 MiB"))?;
+        .ok_or_else(|| {
+            io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "the message is longer than 64 MiB",
+            )
+        })?;
     let raw: Vec<RawFd> = donation.fds.iter().map(AsRawFd::as_raw_fd).collect();
     let rights = [ControlMessage::ScmRights(&raw)];
-    let control = if raw.is_empty() { &rights[..0] } else { &rights[..] };
+    let control = if raw.is_empty() {
+        &rights[..0]
+    } else {
+        &rights[..]
+    };
     let header = length.to_le_bytes();
     // Four bytes into an empty stream socket go in one piece.
-    sendmsg::<()>(socket.as_raw_fd(), &[IoSlice::new(&header)], control, MsgFlags::MSG_NOSIGNAL, None)?;
+    sendmsg::<()>(
+        socket.as_raw_fd(),
+        &[IoSlice::new(&header)],
+        control,
+        MsgFlags::MSG_NOSIGNAL,
+        None,
+    )?;
     socket.write_all(&text)
 }
 
@@ -89,7 +116,13 @@ pub(crate) fn send<T: Serialize>(socket: &mut UnixStream, message: &T, donation:
 pub(crate) fn send_console(socket: &UnixStream, master: BorrowedFd<'_>) -> io::Result<()> {
     let raw = [master.as_raw_fd()];
     let name = [IoSlice::new(b"/dev/ptmx")];
-    sendmsg::<()>(socket.as_raw_fd(), &name, &[ControlMessage::ScmRights(&raw)], MsgFlags::MSG_NOSIGNAL, None)?;
+    sendmsg::<()>(
+        socket.as_raw_fd(),
+        &name,
+        &[ControlMessage::ScmRights(&raw)],
+        MsgFlags::MSG_NOSIGNAL,
+        None,
+    )?;
     Ok(())
 }
 
@@ -97,7 +130,9 @@ pub(crate) fn send_console(socket: &UnixStream, master: BorrowedFd<'_>) -> io::R
 ///
 /// # Errors
 /// The socket's; InvalidData for a message that is not a `T`.
-pub(crate) fn receive<T: DeserializeOwned>(socket: &mut UnixStream) -> io::Result<Option<(T, Received)>> {
+pub(crate) fn receive<T: DeserializeOwned>(
+    socket: &mut UnixStream,
+) -> io::Result<Option<(T, Received)>> {
     let mut header = [0; 4];
     let (count, fds) = receive_header(socket.as_fd(), &mut header)?;
     if count == 0 {
@@ -106,19 +141,34 @@ pub(crate) fn receive<T: DeserializeOwned>(socket: &mut UnixStream) -> io::Resul
     socket.read_exact(&mut header[count..])?;
     let length = u32::from_le_bytes(header);
     if length > MESSAGE_MAX {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "a message longer than 64 MiB"));
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "a message longer than 64 MiB",
+        ));
     }
     let mut text = Vec::new();
     socket.take(u64::from(length)).read_to_end(&mut text)?;
     let message = serde_json::from_slice(&text)?;
-    Ok(Some((message, Received { fds: fds.into_iter().map(Some).collect() })))
+    Ok(Some((
+        message,
+        Received {
+            fds: fds.into_iter().map(Some).collect(),
+        },
+    )))
 }
 
-fn receive_header(socket: BorrowedFd<'_>, header: &mut [u8; 4]) -> io::Result<(usize, Vec<OwnedFd>)> {
+fn receive_header(
+    socket: BorrowedFd<'_>,
+    header: &mut [u8; 4],
+) -> io::Result<(usize, Vec<OwnedFd>)> {
     let mut space = cmsg_space!([RawFd; FDS_MAX]);
     let mut parts = [IoSliceMut::new(header)];
-    let message =
-        recvmsg::<()>(socket.as_raw_fd(), &mut parts, Some(&mut space), MsgFlags::MSG_CMSG_CLOEXEC)?;
+    let message = recvmsg::<()>(
+        socket.as_raw_fd(),
+        &mut parts,
+        Some(&mut space),
+        MsgFlags::MSG_CMSG_CLOEXEC,
+    )?;
     let mut fds = Vec::new();
     for control in message.cmsgs()? {
         if let ControlMessageOwned::ScmRights(raw) = control {

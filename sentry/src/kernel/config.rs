@@ -1,9 +1,11 @@
 //! What a sandbox is started with, and why it could not be.
 
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
 use thiserror::Error;
 
+use crate::net::Network;
 use crate::platform::PlatformKind;
 use crate::task::limits::Limit;
 use crate::vfs::{Credentials, MountFlags};
@@ -20,6 +22,8 @@ pub struct BootConfig {
     pub init: ProcessConfig,
     /// uname(2)'s node name.
     pub hostname: String,
+    /// What makes sockets.
+    pub network: Arc<Network>,
     /// Where `--strace` writes; `None` is off.
     pub strace: Option<OwnedFd>,
     /// Most bytes of guest memory; 0 is no limit.

@@ -26,7 +26,7 @@ pub struct ProcessInfo {
 }
 
 impl Kernel {
-    /// Starts a sandbox with its first process.
+    /// Makes a sandbox and loads its first process, which waits for [`Kernel::start`].
     ///
     /// # Errors
     /// [`BootError`] says in a sentence what is wrong.
@@ -34,6 +34,9 @@ impl Kernel {
         let _ = config;
         Err(BootError::Unsupported("running a guest"))
     }
+
+    /// Lets the first process run.
+    pub fn start(self: &Arc<Self>) {}
 
     /// Starts another process (`runsc exec`), whose parent is the first one of the sandbox's pid
     /// namespace in name only; returns its pid.

@@ -15,6 +15,7 @@ pub use config::{
 pub use control::ProcessInfo;
 
 use crate::mm::MemoryFile;
+use crate::net::Network;
 use crate::platform::Platform;
 use crate::syscalls::table::NUMBERS;
 use crate::task::tree::Tree;
@@ -25,6 +26,7 @@ pub struct Kernel {
     platform: Arc<dyn Platform>,
     memory: Arc<MemoryFile>,
     mounts: Arc<MountNamespace>,
+    network: Arc<Network>,
     /// Tasks and processes.
     pub(crate) tree: Mutex<Tree>,
     /// Host and domain name.
@@ -59,6 +61,11 @@ impl Kernel {
     /// The mount namespace that the first process starts in.
     pub fn mounts(&self) -> &Arc<MountNamespace> {
         &self.mounts
+    }
+
+    /// What makes sockets.
+    pub fn network(&self) -> &Arc<Network> {
+        &self.network
     }
 
     /// A call that is not served was made.

@@ -1,5 +1,5 @@
 //! Sockets. System calls know only the [`Socket`] trait; behind it are the providers: Unix sockets
-//! ([`unix`]), netstack ([`inet`]).
+//! ([`unix`]), netstack.
 //!
 //! Operations never block: they answer EAGAIN (or EINPROGRESS) and have a wait queue; the system
 //! calls do the waiting (`syscalls::socket`).
@@ -7,6 +7,7 @@
 pub mod addr;
 pub mod control;
 pub mod file;
+mod network;
 pub mod unix;
 
 use std::sync::Arc;
@@ -17,6 +18,8 @@ use crate::mm::io::{IoDst, IoSrc};
 use crate::vfs::PathContext;
 use crate::wait::{Ready, WaitQueue};
 use control::Control;
+
+pub use network::Network;
 
 /// Family, type and protocol of a socket, as socket(2) takes them (type without its flag bits).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -14,11 +14,23 @@ pub(super) fn confine() -> io::Result<()> {
     mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)?;
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
     // Any directory will do to mount on: this namespace is ours alone.
-    mount(Some("none"), "/tmp", Some("tmpfs"), flags, Some("size=4k,mode=555"))?;
+    mount(
+        Some("none"),
+        "/tmp",
+        Some("tmpfs"),
+        flags,
+        Some("size=4k,mode=555"),
+    )?;
     chdir("/tmp")?;
     pivot_root(".", ".")?;
     umount2(".", MntFlags::MNT_DETACH)?;
     chdir("/")?;
-    mount(none, "/", none, flags | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY, none)?;
+    mount(
+        none,
+        "/",
+        none,
+        flags | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY,
+        none,
+    )?;
     Ok(())
 }

@@ -59,7 +59,11 @@ struct Booted {
 }
 
 fn boot(plan: BootPlan, mut received: Received) -> Result<Booted, Box<dyn std::error::Error>> {
-    let control = plan.control.map(|index| received.take(index)).transpose()?.map(UnixListener::from);
+    let control = plan
+        .control
+        .map(|index| received.take(index))
+        .transpose()?
+        .map(UnixListener::from);
     let config = config::from_plan(plan, &mut received)?;
     let kernel = Kernel::boot(config)?;
     confine::confine()?;
@@ -88,7 +92,10 @@ fn live(booted: Booted, donor: UnixStream, signals: SigSet) -> i32 {
 }
 
 fn spawn(name: &str, work: impl FnOnce() + Send + 'static) {
-    let thread = std::thread::Builder::new().name(name.into()).stack_size(128 << 10).spawn(work);
+    let thread = std::thread::Builder::new()
+        .name(name.into())
+        .stack_size(128 << 10)
+        .spawn(work);
     if let Err(error) = thread {
         eprintln!("runsc: cannot start the {name} thread: {error}");
         std::process::exit(crate::EXIT_OWN_FAILURE);
@@ -124,7 +131,7 @@ fn pass_signals(kernel: &Kernel, signals: &SigSet) {
 
 /// A sandbox in the foreground ends with the `runsc` that started it.
 fn end_with_donor(kernel: &Kernel, donor: &UnixStream) {
-    let mut fds = [PollFd::new(donor.as_fd(), PollFlags::POLLRDHUP)];
+    let mut fds = [PollFd::new(donor.as_fd(), PollFlags::empty())];
     while poll(&mut fds, PollTimeout::NONE).is_err() {}
     let _ = kernel.kill(-1, libc::SIGKILL, true);
 }

@@ -15,7 +15,9 @@ const CONNECTIONS_MAX: usize = 256;
 /// Serves requests one by one until `start` has been one of them.
 pub(super) fn until_started(kernel: &Arc<Kernel>, listener: &UnixListener) {
     for mut socket in listener.incoming().flatten() {
-        let Ok(Some((request, received))) = transport::receive::<Request>(&mut socket) else { continue };
+        let Ok(Some((request, received))) = transport::receive::<Request>(&mut socket) else {
+            continue;
+        };
         let starts = matches!(request, Request::Start);
         if starts {
             kernel.start();
@@ -25,7 +27,9 @@ pub(super) fn until_started(kernel: &Arc<Kernel>, listener: &UnixListener) {
         if matches!(request, Request::Wait { .. }) {
             // It can only be answered after the start.
             let kernel = Arc::clone(kernel);
-            super::spawn("wait", move || reply(&mut socket, &answer(&kernel, request, received)));
+            super::spawn("wait", move || {
+                reply(&mut socket, &answer(&kernel, request, received))
+            });
         } else {
             reply(&mut socket, &answer(kernel, request, received));
         }
@@ -37,7 +41,10 @@ pub(super) fn requests(kernel: &Arc<Kernel>, listener: &UnixListener) {
     let live = Arc::new(());
     for mut socket in listener.incoming().flatten() {
         if Arc::strong_count(&live) > CONNECTIONS_MAX {
-            reply(&mut socket, &Answer::Failed("too many requests at once".into()));
+            reply(
+                &mut socket,
+                &Answer::Failed("too many requests at once".into()),
+            );
             continue;
         }
         let (kernel, live) = (Arc::clone(kernel), Arc::clone(&live));
@@ -65,14 +72,20 @@ fn answer(kernel: &Arc<Kernel>, request: Request, mut received: Received) -> Ans
                 SignalTarget::All => (-1, true),
                 SignalTarget::Process(pid) => (pid, false),
             };
-            kernel.kill(pid, signo, all).map_or_else(|errno| failed(&errno), |()| Answer::Done)
+            kernel
+                .kill(pid, signo, all)
+                .map_or_else(|errno| failed(&errno), |()| Answer::Done)
         }
         Request::Exec(plan) => match config::process(*plan, &mut received) {
-            Ok(process) => kernel.exec(process).map_or_else(|e| failed(&e), |pid| Answer::Started { pid }),
+            Ok(process) => kernel
+                .exec(process)
+                .map_or_else(|e| failed(&e), |pid| Answer::Started { pid }),
             Err(error) => failed(&error),
         },
         Request::Processes => Answer::Processes(kernel.ps().into_iter().map(row).collect()),
-        Request::Wait { pid } => Answer::Exited { status: kernel.wait_pid(pid).code() },
+        Request::Wait { pid } => Answer::Exited {
+            status: kernel.wait_pid(pid).code(),
+        },
     }
 }
 

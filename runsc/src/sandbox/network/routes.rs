@@ -17,12 +17,18 @@ pub(super) fn parse(table: &str) -> Vec<(String, RoutePlan)> {
 
 fn parse_line(line: &str) -> Option<(String, RoutePlan)> {
     let fields: Vec<&str> = line.split_ascii_whitespace().collect();
-    let [name, destination, gateway, flags, _, _, metric, mask, ..] = fields[..] else { return None };
+    let [name, destination, gateway, flags, _, _, metric, mask, ..] = fields[..] else {
+        return None;
+    };
     let flags = u32::from_str_radix(flags, 16).ok()?;
     if flags & RTF_UP == 0 || flags & RTF_REJECT != 0 {
         return None;
     }
-    let gateway = if flags & RTF_GATEWAY == 0 { None } else { Some(IpAddr::V4(address(gateway)?)) };
+    let gateway = if flags & RTF_GATEWAY == 0 {
+        None
+    } else {
+        Some(IpAddr::V4(address(gateway)?))
+    };
     let route = RoutePlan {
         destination: IpAddr::V4(address(destination)?),
         prefix_len: address(mask)?.to_bits().count_ones() as u8,
@@ -34,7 +40,9 @@ fn parse_line(line: &str) -> Option<(String, RoutePlan)> {
 
 /// An address as the kernel prints it: the network-order word as a hexadecimal number of this machine.
 fn address(hex: &str) -> Option<Ipv4Addr> {
-    u32::from_str_radix(hex, 16).ok().map(|word| Ipv4Addr::from(word.to_ne_bytes()))
+    u32::from_str_radix(hex, 16)
+        .ok()
+        .map(|word| Ipv4Addr::from(word.to_ne_bytes()))
 }
 
 #[cfg(test)]
@@ -50,7 +58,10 @@ mod tests {
         assert_eq!(routes.len(), 2);
         assert_eq!(routes[0].1.gateway, Some("172.17.0.1".parse().unwrap()));
         assert_eq!(routes[0].1.prefix_len, 0);
-        assert_eq!(routes[1].1.destination, "172.17.0.0".parse::<IpAddr>().unwrap());
+        assert_eq!(
+            routes[1].1.destination,
+            "172.17.0.0".parse::<IpAddr>().unwrap()
+        );
         assert_eq!((routes[1].1.prefix_len, routes[1].1.metric), (16, 5));
     }
 }

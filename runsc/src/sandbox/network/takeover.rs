@@ -42,12 +42,17 @@ pub(crate) struct Taken {
 
 /// Takes over every Ethernet interface of the caller's network namespace that is up and has an address.
 pub(crate) fn take_over() -> Result<Vec<Taken>, TakeoverError> {
-    let routes = std::fs::read_to_string("/proc/thread-self/net/route").map_err(TakeoverError::Routes)?;
+    let routes =
+        std::fs::read_to_string("/proc/thread-self/net/route").map_err(TakeoverError::Routes)?;
     let routes = routes::parse(&routes);
     interfaces()?
         .into_iter()
         .map(|(name, addresses)| {
-            let own = routes.iter().filter(|(of, _)| *of == name).map(|(_, route)| *route).collect();
+            let own = routes
+                .iter()
+                .filter(|(of, _)| *of == name)
+                .map(|(_, route)| *route)
+                .collect();
             take(name, addresses, own)
         })
         .collect()
@@ -57,11 +62,20 @@ pub(crate) fn take_over() -> Result<Vec<Taken>, TakeoverError> {
 fn interfaces() -> Result<Vec<(String, Vec<(IpAddr, u8)>)>, TakeoverError> {
     let mut found: Vec<(String, Vec<(IpAddr, u8)>)> = Vec::new();
     for entry in nix::ifaddrs::getifaddrs().map_err(|errno| TakeoverError::List(errno.into()))? {
-        let usable = entry.flags.contains(InterfaceFlags::IFF_UP) && !entry.flags.contains(InterfaceFlags::IFF_LOOPBACK);
-        let ipv4 = |storage: Option<nix::sys::socket::SockaddrStorage>| storage?.as_sockaddr_in().map(|a| a.ip());
-        let (true, Some(address), Some(mask)) = (usable, ipv4(entry.address), ipv4(entry.netmask)) else { continue };
+        let usable = entry.flags.contains(InterfaceFlags::IFF_UP)
+            && !entry.flags.contains(InterfaceFlags::IFF_LOOPBACK);
+        let ipv4 = |storage: Option<nix::sys::socket::SockaddrStorage>| {
+            storage?.as_sockaddr_in().map(|a| a.ip())
+        };
+        let (true, Some(address), Some(mask)) = (usable, ipv4(entry.address), ipv4(entry.netmask))
+        else {
+            continue;
+        };
         let address = (IpAddr::V4(address), mask.to_bits().count_ones() as u8);
-        match found.iter_mut().find(|(name, _)| *name == entry.interface_name) {
+        match found
+            .iter_mut()
+            .find(|(name, _)| *name == entry.interface_name)
+        {
             Some((_, addresses)) => addresses.push(address),
             None => found.push((entry.interface_name, vec![address])),
         }
@@ -69,7 +83,11 @@ fn interfaces() -> Result<Vec<(String, Vec<(IpAddr, u8)>)>, TakeoverError> {
     Ok(found)
 }
 
-fn take(name: String, addresses: Vec<(IpAddr, u8)>, routes: Vec<RoutePlan>) -> Result<Taken, TakeoverError> {
+fn take(
+    name: String,
+    addresses: Vec<(IpAddr, u8)>,
+    routes: Vec<RoutePlan>,
+) -> Result<Taken, TakeoverError> {
     let failed = |what| {
         let name = name.clone();
         move |source| TakeoverError::Device { name, what, source }
@@ -82,5 +100,12 @@ fn take(name: String, addresses: Vec<(IpAddr, u8)>, routes: Vec<RoutePlan>) -> R
         // netstack answers on this link.
         iface::set_ipv4(&name, Ipv4Addr::UNSPECIFIED, 32).map_err(failed("remove its address"))?;
     }
-    Ok(Taken { name, socket, mac, mtu, addresses, routes })
+    Ok(Taken {
+        name,
+        socket,
+        mac,
+        mtu,
+        addresses,
+        routes,
+    })
 }

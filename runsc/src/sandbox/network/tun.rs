@@ -23,7 +23,9 @@ pub(crate) enum TunError {
     NoDevice,
     #[error("not permitted to make a TUN device; run as root, or use --network=none")]
     NotPermitted,
-    #[error("the address {0} cannot be the sandbox's end of a /30 link; take one whose last two bits are 10")]
+    #[error(
+        "the address {0} cannot be the sandbox's end of a /30 link; take one whose last two bits are 10"
+    )]
     BadAddress(Ipv4Addr),
     #[error("this machine already uses the network of {0}; choose another address with --ip")]
     InUse(Ipv4Addr),
@@ -36,7 +38,11 @@ pub(crate) enum TunError {
 }
 
 /// Makes the device, gives this machine the address below `ip`, and donates the sandbox's end.
-pub(crate) fn open_tun(name: &str, ip: Ipv4Addr, donation: &mut Donation) -> Result<TunPlan, TunError> {
+pub(crate) fn open_tun(
+    name: &str,
+    ip: Ipv4Addr,
+    donation: &mut Donation,
+) -> Result<TunPlan, TunError> {
     if ip.to_bits() & 3 != 2 {
         return Err(TunError::BadAddress(ip));
     }
@@ -44,15 +50,31 @@ pub(crate) fn open_tun(name: &str, ip: Ipv4Addr, donation: &mut Donation) -> Res
     if address_in_use(gateway) {
         return Err(TunError::InUse(ip));
     }
-    let (fd, name) = TunDevice::open_fd(name, Medium::Ip, true).map_err(|source| match source.kind() {
-        io::ErrorKind::NotFound => TunError::NoDevice,
-        io::ErrorKind::PermissionDenied => TunError::NotPermitted,
-        _ => TunError::Io { name: name.to_owned(), source },
-    })?;
-    let failed = |source| TunError::Io { name: name.clone(), source };
-    iface::set_ipv4(&name, gateway, PREFIX_LEN).and_then(|()| iface::set_up(&name)).map_err(failed)?;
+    let (fd, name) =
+        TunDevice::open_fd(name, Medium::Ip, true).map_err(|source| match source.kind() {
+            io::ErrorKind::NotFound => TunError::NoDevice,
+            io::ErrorKind::PermissionDenied => TunError::NotPermitted,
+            _ => TunError::Io {
+                name: name.to_owned(),
+                source,
+            },
+        })?;
+    let failed = |source| TunError::Io {
+        name: name.clone(),
+        source,
+    };
+    iface::set_ipv4(&name, gateway, PREFIX_LEN)
+        .and_then(|()| iface::set_up(&name))
+        .map_err(failed)?;
     let mtu = iface::mtu(&name).map_err(failed)?;
-    Ok(TunPlan { device: donation.add(fd), name: "eth0".into(), mtu, address: ip, prefix_len: PREFIX_LEN, gateway })
+    Ok(TunPlan {
+        device: donation.add(fd),
+        name: "eth0".into(),
+        mtu,
+        address: ip,
+        prefix_len: PREFIX_LEN,
+        gateway,
+    })
 }
 
 /// True if an interface of this machine has `address`.
