@@ -92,7 +92,7 @@ fn take(
         let name = name.clone();
         move |source| TakeoverError::Device { name, what, source }
     };
-    let socket = AfPacketDevice::open_fd(&name, true).map_err(failed("packet socket"))?;
+    let socket = AfPacketDevice::open_fd(&name).map_err(failed("packet socket"))?;
     let mac = AfPacketDevice::mac_of(&name).map_err(failed("hardware address"))?;
     let mtu = iface::mtu(&name).map_err(failed("MTU"))?;
     for _ in &addresses {
