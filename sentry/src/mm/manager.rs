@@ -8,9 +8,10 @@ use parking_lot::RwLock;
 use sentry_abi::Errno;
 use smallvec::SmallVec;
 
-use super::fault::FaultSignal;
+use super::fault::{FaultSignal, STACK_GUARD};
 use super::memory_file::MemoryFile;
 use super::state::{Back, Order, Orders, Seg, State};
+use super::vma::{MmapRequest, Purpose};
 use super::{MapBacking, PAGE_SIZE, sys};
 use crate::platform::{Access, AddressSpace, MapOp, MapSource, Platform, PlatformError};
 
@@ -20,6 +21,9 @@ const MAX_HOST_MAPPINGS: usize = 60_000;
 const RANDOM_PAGES: u64 = 1 << 22;
 /// Least and most room left for the stack above the mappings.
 const STACK_ROOM: Range<u64> = (128 << 20)..(64 << 30);
+
+/// How large the initial stack is mapped.
+const INITIAL_STACK: u64 = 132 << 10;
 
 /// Resource limits that bound an address space, in bytes.
 pub(super) struct Limits {
@@ -156,6 +160,47 @@ impl MemoryManager {
     /// The memory file behind it.
     pub fn memory(&self) -> &Arc<MemoryFile> {
         &self.memory
+    }
+
+    /// The addresses that guests may map.
+    pub fn user_range(&self) -> Range<u64> {
+        self.range.clone()
+    }
+
+    /// Where exec put things.
+    pub fn layout(&self) -> Layout {
+        self.layout.lock().clone()
+    }
+
+    /// Changes what is known of where exec put things.
+    pub fn update_layout(&self, change: impl FnOnce(&mut Layout)) {
+        change(&mut self.layout.lock());
+    }
+
+    /// Maps the initial stack, which grows to `limit` bytes, and leaves that room below it; its top.
+    ///
+    /// # Errors
+    /// As [`MemoryManager::mmap`].
+    pub fn map_stack(&self, prot: i32, limit: u64) -> Result<u64, Errno> {
+        self.set_limit(MemLimit::Stack, limit);
+        let room = limit.clamp(STACK_ROOM.start, STACK_ROOM.end);
+        let top = {
+            let mut state = self.state.write();
+            let top = state.mmap_top + STACK_ROOM.start;
+            state.mmap_top = top.saturating_sub(room + STACK_GUARD);
+            top
+        };
+        let request = MmapRequest {
+            purpose: Purpose::Stack,
+            ..MmapRequest::anonymous(
+                top - INITIAL_STACK,
+                INITIAL_STACK,
+                prot,
+                libc::MAP_FIXED_NOREPLACE | libc::MAP_GROWSDOWN,
+            )
+        };
+        self.mmap(&request)?;
+        Ok(top)
     }
 
     /// Sets a resource limit in bytes (`u64::MAX`: none).

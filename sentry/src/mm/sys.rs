@@ -165,6 +165,12 @@ pub(crate) fn random(buffer: &mut [u8]) {
     }
 }
 
+/// An entry of the Sentry's own auxiliary vector, 0 if it has none.
+pub(crate) fn auxval(entry: u64) -> u64 {
+    // SAFETY: reads the process's auxiliary vector.
+    unsafe { libc::getauxval(entry) }
+}
+
 /// Installs `handler` for `signo`, on the alternate stack; returns what was installed.
 pub(super) fn set_signal_handler(
     signo: i32,
