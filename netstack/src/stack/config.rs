@@ -5,12 +5,15 @@ use std::str::FromStr;
 use crate::neighbor::NeighborConfig;
 use crate::network::icmp_limit::IcmpLimits;
 use crate::time::Duration;
+use crate::transport::tcp::TcpConfig;
 
 /// All settings of a stack.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StackConfig {
     /// Everything outside TCP.
     pub net: NetConfig,
+    /// TCP, and the range of ephemeral ports that UDP uses too.
+    pub tcp: TcpConfig,
 }
 
 /// The settings outside TCP. They are read at each use: a change takes effect at once.
@@ -24,8 +27,6 @@ pub struct NetConfig {
     pub icmp_echo_ignore_broadcasts: bool,
     /// How many ICMP errors are sent.
     pub icmp_limits: IcmpLimits,
-    /// First and last ephemeral port of UDP.
-    pub ip_local_port_range: (u16, u16),
     /// How long fragments wait for the rest.
     pub ipfrag_time: Duration,
     /// Bytes of fragments that wait, of all datagrams together.
@@ -51,7 +52,6 @@ impl Default for NetConfig {
             icmp_echo_ignore_all: false,
             icmp_echo_ignore_broadcasts: true,
             icmp_limits: IcmpLimits::default(),
-            ip_local_port_range: (32_768, 60_999),
             ipfrag_time: Duration::from_secs(30),
             ipfrag_high_thresh: 4 << 20,
             rmem_default: 212_992,
@@ -96,7 +96,6 @@ impl NetConfig {
             "icmp_msgs_burst" => {
                 self.icmp_limits.icmp_msgs_burst = number(value, 0, i32::MAX as u32)?;
             }
-            "ip_local_port_range" => self.ip_local_port_range = port_range(value)?,
             "ipfrag_time" => self.ipfrag_time = Duration::from_secs(number(value, 1, 3600)?),
             "ipfrag_high_thresh" => self.ipfrag_high_thresh = number(value, 0, 1 << 30)?,
             "rmem_default" => self.rmem_default = number(value, 2304, i32::MAX as usize)?,
@@ -116,10 +115,6 @@ impl NetConfig {
             "icmp_ratelimit" => self.icmp_limits.icmp_ratelimit.to_string(),
             "icmp_msgs_per_sec" => self.icmp_limits.icmp_msgs_per_sec.to_string(),
             "icmp_msgs_burst" => self.icmp_limits.icmp_msgs_burst.to_string(),
-            "ip_local_port_range" => {
-                let (first, last) = self.ip_local_port_range;
-                format!("{first}\t{last}")
-            }
             "ipfrag_time" => self.ipfrag_time.as_secs().to_string(),
             "ipfrag_high_thresh" => self.ipfrag_high_thresh.to_string(),
             "rmem_default" => self.rmem_default.to_string(),
@@ -141,18 +136,6 @@ fn flag(text: &str) -> Result<bool, SettingError> {
     number::<u8>(text, 0, 1).map(|value| value == 1)
 }
 
-fn port_range(text: &str) -> Result<(u16, u16), SettingError> {
-    let mut words = text.split_whitespace();
-    let (Some(first), Some(last), None) = (words.next(), words.next(), words.next()) else {
-        return Err(SettingError::BadValue);
-    };
-    let (first, last) = (number(first, 1, u16::MAX)?, number(last, 1, u16::MAX)?);
-    if first > last {
-        return Err(SettingError::BadValue);
-    }
-    Ok((first, last))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -164,7 +147,6 @@ mod tests {
             ("ip_default_ttl", "7"),
             ("icmp_echo_ignore_all", "1"),
             ("icmp_ratelimit", "0"),
-            ("ip_local_port_range", "1000\t2000"),
             ("ipfrag_time", "5"),
         ] {
             config.set(name, value).unwrap();
@@ -179,8 +161,6 @@ mod tests {
             ("ip_default_ttl", "0"),
             ("ip_default_ttl", "256"),
             ("icmp_echo_ignore_all", "yes"),
-            ("ip_local_port_range", "2000 1000"),
-            ("ip_local_port_range", "2000"),
         ] {
             assert_eq!(
                 config.set(name, value),

@@ -190,7 +190,7 @@ impl Stack {
     fn is_ours(&self, protocol: u8, error: &IcmpError) -> bool {
         match protocol {
             proto::UDP => self.udp.owner(error).is_some(),
-            proto::TCP => true,
+            proto::TCP => self.tcp_owns(error),
             _ => true,
         }
     }

@@ -26,6 +26,7 @@ mod net;
 mod raw_calls;
 mod setup;
 mod sockets;
+mod tcp_calls;
 mod tcp_glue;
 #[cfg(test)]
 mod tests;
@@ -45,6 +46,7 @@ use crate::socket::{EventQueue, RawSocket, SocketKind, SocketTable};
 use crate::stats::Stats;
 use crate::time::Instant;
 use crate::transport::tcp::stats::TcpStats;
+use crate::transport::tcp::{self, TcpConfig, TcpEngine};
 use crate::transport::udp::UdpTable;
 use crate::transport::udp::stats::UdpStats;
 use net::Net;
@@ -61,6 +63,8 @@ pub struct Stack {
     udp: UdpTable,
     udp_stats: UdpStats,
     raw: SocketTable<RawSocket>,
+    tcp: TcpEngine,
+    tcp_config: TcpConfig,
     tcp_stats: TcpStats,
     events: EventQueue,
     rng: Rng,
@@ -78,6 +82,8 @@ impl Stack {
             udp: UdpTable::new(&mut rng),
             udp_stats: UdpStats::default(),
             raw: SocketTable::new(SocketKind::Raw),
+            tcp: TcpEngine::new(&mut rng),
+            tcp_config: config.tcp,
             tcp_stats: TcpStats::default(),
             events: EventQueue::default(),
             rng,
@@ -97,12 +103,24 @@ impl Stack {
     /// # Errors
     /// `Unknown` or `BadValue`; nothing is changed then.
     pub fn set_setting(&mut self, name: &str, value: &str) -> Result<(), SettingError> {
-        self.net.config.set(last_part(name), value)
+        let name = last_part(name);
+        match self.net.config.set(name, value) {
+            Err(SettingError::Unknown) => {
+                let done = self.tcp_config.set(name, value);
+                done.map_err(|error| match error {
+                    tcp::SettingError::Unknown => SettingError::Unknown,
+                    tcp::SettingError::Invalid => SettingError::BadValue,
+                })
+            }
+            done => done,
+        }
     }
 
     /// The text form of a setting, `None` if there is no such setting.
     pub fn setting(&self, name: &str) -> Option<String> {
-        self.net.config.get(last_part(name))
+        let name = last_part(name);
+        let tcp = || self.tcp_config.get(name);
+        self.net.config.get(name).or_else(tcp)
     }
 
     /// A copy of all counters.
@@ -166,6 +184,7 @@ impl Stack {
             pending.then_some(self.net.now),
             self.net.neighbors.poll_timeout(),
             self.reassembly.poll_timeout(),
+            self.tcp.poll_timeout(),
         ]
         .into_iter()
         .flatten()
@@ -177,6 +196,7 @@ impl Stack {
         self.set_now(now);
         self.net.neighbor_timers();
         self.reassembly_timers();
+        self.tcp_timers();
         self.settle();
     }
 
@@ -189,6 +209,7 @@ impl Stack {
             if !self.net.take_room_signal() {
                 break;
             }
+            self.tcp_room();
             self.udp.transmit_room(&mut self.events);
             self.raw_room();
         }

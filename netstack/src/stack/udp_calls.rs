@@ -70,6 +70,12 @@ impl Stack {
         }
     }
 
+    /// The ports that are chosen from when an application names none.
+    fn ephemeral_ports(&self) -> core::ops::RangeInclusive<u16> {
+        let [first, last] = self.tcp_config.ip_local_port_range;
+        first as u16..=last as u16
+    }
+
     fn udp_queue(&mut self, id: SocketId, datagram: ReceivedDatagram) {
         let Ok(socket) = self.udp.get_mut(id) else {
             return;
@@ -142,9 +148,9 @@ impl Stack {
     /// Takes the port of a claim (0: any) and lets datagrams to it reach the socket.
     fn udp_claim(&mut self, id: SocketId, claim: Claim) -> Result<(), SocketError> {
         let claim = if claim.port == 0 {
-            let (first, last) = self.net.config.ip_local_port_range;
+            let range = self.ephemeral_ports();
             let rng = &mut self.rng;
-            let port = self.udp.ports.bind_any(claim, first..=last, rng)?;
+            let port = self.udp.ports.bind_any(claim, range, rng)?;
             Claim { port, ..claim }
         } else {
             self.udp.ports.bind(claim)?;
@@ -167,10 +173,8 @@ impl Stack {
         let route = self.net.route(remote.ip(), chosen, socket.options.iface)?;
         if socket.claim.is_none() {
             let claim = claim_for(socket, route.src, 0);
-            let (first, last) = self.net.config.ip_local_port_range;
-            let port = self
-                .udp
-                .connect_port(claim, route.src, remote, first..=last)?;
+            let range = self.ephemeral_ports();
+            let port = self.udp.connect_port(claim, route.src, remote, range)?;
             let claim = Claim {
                 port,
                 by_connect: true,

@@ -5,12 +5,13 @@ mod fragments;
 mod hostile;
 mod icmp;
 mod queue;
+mod tcp;
 mod udp;
 
 use std::net::{IpAddr, SocketAddr};
 
 use super::*;
-use crate::buf::{RxChecksum, RxPacket};
+use crate::buf::{RxChecksum, RxPacket, TxPacket};
 use crate::link::{DeviceCaps, MacAddr, Medium};
 use crate::socket::{Family, Readiness, SocketId};
 use crate::time::Duration;
@@ -20,6 +21,7 @@ struct Host {
     stack: Stack,
     iface: IfaceId,
     addr: IpAddr,
+    caps: DeviceCaps,
     /// Every packet that it sent, as bytes.
     sent: Vec<Vec<u8>>,
 }
@@ -60,6 +62,7 @@ impl Wire {
                 stack,
                 iface,
                 addr: cidr.addr(),
+                caps,
                 sent: Vec::new(),
             }
         };
@@ -84,21 +87,32 @@ impl Wire {
         let (now, lose) = (self.now, self.lose);
         let host = &mut self.hosts[from];
         let count = host.stack.poll_transmit(now, host.iface, &mut batch);
-        let mut arrived = RxBatch::new();
+        let mut arrived: Vec<RxPacket> = Vec::new();
         for packet in batch {
-            let bytes = packet.to_vec();
-            host.sent.push(bytes.clone());
-            if lose(&bytes) {
-                continue;
+            // A device that offloads shows what it was given; others show the finished pieces.
+            let offloads =
+                host.caps.tx_checksum && packet.offload.gso_size == 0 || host.caps.gso_max > 0;
+            let mut pieces = Vec::new();
+            if offloads {
+                let mut received = RxPacket::new(packet.to_vec(), now);
+                if packet.offload.checksum.is_some() {
+                    received.checksum = RxChecksum::Valid;
+                }
+                received.gro_size = packet.offload.gso_size;
+                pieces.push(received);
+            } else {
+                let finished = |piece: TxPacket| pieces.push(RxPacket::new(piece.to_vec(), now));
+                assert!(crate::link::segment::segment(packet, finished));
             }
-            let mut received = RxPacket::new(bytes, now);
-            if packet.offload.checksum.is_some() {
-                received.checksum = RxChecksum::Valid;
-            }
-            arrived.push(received);
+            host.sent
+                .extend(pieces.iter().map(|piece| piece.data.to_vec()));
+            arrived.extend(pieces.into_iter().filter(|piece| !lose(&piece.data)));
         }
         let other = &mut self.hosts[1 - from];
-        other.stack.receive(now, other.iface, &mut arrived);
+        for chunk in arrived.chunks(crate::buf::BATCH_MAX) {
+            let mut batch: RxBatch = chunk.iter().cloned().collect();
+            other.stack.receive(now, other.iface, &mut batch);
+        }
         count
     }
 

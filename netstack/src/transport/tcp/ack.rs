@@ -46,6 +46,7 @@ impl Connection {
         self.take_rtt(seg, &covered, advanced, cx);
         self.rack_advance(&covered, seg.arrival);
         if advanced {
+            cx.out.confirm(self.key.remote.ip());
             self.on_progress(cx);
         } else if self.flight.is_empty() && !old {
             self.on_probe_answered();

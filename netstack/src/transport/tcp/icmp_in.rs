@@ -10,6 +10,23 @@ use super::state::Connection;
 use crate::network::icmp_error::IcmpError;
 
 impl TcpEngine {
+    /// True if the segment that `error` quotes is one of ours and in flight: only then may the error
+    /// change anything (RFC 5927).
+    pub fn in_flight(&self, error: &IcmpError) -> bool {
+        let key = FlowKey {
+            local: error.local,
+            remote: error.remote,
+        };
+        let Some(Flow::Socket(id)) = self.flows.get(&key) else {
+            return false;
+        };
+        match self.sockets.get(id).map(|socket| &socket.state) {
+            Some(State::SynSent(handshake)) => handshake.sent(Seq(error.seq)),
+            Some(State::Connected(connection)) => connection.has_sent(Seq(error.seq)),
+            _ => false,
+        }
+    }
+
     /// An ICMP error about a segment of ours. Believed only if its sequence number is in flight
     /// (RFC 5927).
     pub fn icmp_error(&mut self, cx: &mut Cx<'_>, error: &IcmpError) {

@@ -1,0 +1,146 @@
+//! The TCP socket calls. `close`, `shutdown`, addresses, errors and readiness are those of every
+//! socket (`stack::sockets`).
+
+use std::net::SocketAddr;
+
+use super::Stack;
+use crate::buf::Bytes;
+use crate::error::SocketError;
+use crate::socket::SocketId;
+use crate::socket::tcp::{TcpInfo, TcpOption, TcpOptionName, TcpState};
+use crate::transport::tcp::TcpConfig;
+
+impl Stack {
+    /// The settings of TCP, to read or change at any time.
+    pub fn tcp_config_mut(&mut self) -> &mut TcpConfig {
+        &mut self.tcp_config
+    }
+
+    /// Opens a TCP socket.
+    pub fn tcp_open(&mut self) -> SocketId {
+        self.tcp_call(|tcp, cx| tcp.socket(cx))
+    }
+
+    /// Binds a socket; port 0 chooses an ephemeral one.
+    ///
+    /// # Errors
+    /// `Invalid` if it is bound or connected, `AddrNotAvailable` if the address is not ours,
+    /// `AddrInUse`.
+    pub fn tcp_bind(&mut self, id: SocketId, local: SocketAddr) -> Result<(), SocketError> {
+        self.tcp_call(|tcp, cx| tcp.bind(cx, id, local))
+    }
+
+    /// Makes a socket a listener, or gives a listener another backlog.
+    ///
+    /// # Errors
+    /// `Invalid` if it is connected, `AddrInUse`.
+    pub fn tcp_listen(&mut self, id: SocketId, backlog: i32) -> Result<(), SocketError> {
+        self.tcp_call(|tcp, cx| tcp.listen(cx, id, backlog))
+    }
+
+    /// Begins a connection.
+    ///
+    /// # Errors
+    /// `InProgress` when the handshake has begun: the socket becomes writable, or gets an error, when
+    /// it has ended; `Already`, `IsConnected`, `NetUnreachable`, `AddrNotAvailable` without a port.
+    pub fn tcp_connect(&mut self, id: SocketId, remote: SocketAddr) -> Result<(), SocketError> {
+        self.tcp_call(|tcp, cx| tcp.connect(cx, id, remote))
+    }
+
+    /// Takes a complete connection from a listener, with its peer's address.
+    ///
+    /// # Errors
+    /// `WouldBlock` if there is none, `Invalid` if the socket does not listen.
+    pub fn tcp_accept(&mut self, id: SocketId) -> Result<(SocketId, SocketAddr), SocketError> {
+        self.tcp_call(|tcp, cx| tcp.accept(cx, id))
+    }
+
+    /// Takes as much of `data` as there is room for, and sends what may be sent. `more`: more will
+    /// follow at once (MSG_MORE).
+    ///
+    /// # Errors
+    /// `WouldBlock` without room, `Pipe` after shutdown, `NotConnected`, the connection's error.
+    pub fn tcp_send(
+        &mut self,
+        id: SocketId,
+        data: &[u8],
+        more: bool,
+    ) -> Result<usize, SocketError> {
+        self.tcp_call(|tcp, cx| tcp.send(cx, id, data, more))
+    }
+
+    /// Copies received data to `out`; 0 is the end of the stream. With `peek` the data stays.
+    ///
+    /// # Errors
+    /// `WouldBlock` if nothing waits, `NotConnected`, the connection's error.
+    pub fn tcp_recv(
+        &mut self,
+        id: SocketId,
+        out: &mut [u8],
+        peek: bool,
+    ) -> Result<usize, SocketError> {
+        self.tcp_call(|tcp, cx| tcp.recv(cx, id, out, peek))
+    }
+
+    /// Takes up to `max` bytes of received data without a copy; empty is the end of the stream.
+    ///
+    /// # Errors
+    /// As [`Stack::tcp_recv`].
+    pub fn tcp_recv_bytes(&mut self, id: SocketId, max: usize) -> Result<Bytes, SocketError> {
+        self.tcp_call(|tcp, cx| tcp.recv_bytes(cx, id, max))
+    }
+
+    /// Ends a connection by a reset, and closes the socket.
+    ///
+    /// # Errors
+    /// `Invalid` if there is no such socket.
+    pub fn tcp_abort(&mut self, id: SocketId) -> Result<(), SocketError> {
+        self.tcp_call(|tcp, cx| tcp.abort(cx, id))
+    }
+
+    /// Sets an option.
+    ///
+    /// # Errors
+    /// `Invalid` for values that Linux refuses.
+    pub fn tcp_set_option(&mut self, id: SocketId, option: TcpOption) -> Result<(), SocketError> {
+        self.tcp_call(|tcp, cx| tcp.set_option(cx, id, option))
+    }
+
+    /// Reads an option.
+    ///
+    /// # Errors
+    /// `Invalid` if there is no such socket.
+    pub fn tcp_option(
+        &mut self,
+        id: SocketId,
+        name: TcpOptionName,
+    ) -> Result<TcpOption, SocketError> {
+        self.with_tcp(|tcp, cx| tcp.option(cx, id, name))
+    }
+
+    /// What TCP_INFO tells.
+    ///
+    /// # Errors
+    /// `Invalid` if there is no such socket.
+    pub fn tcp_info(&mut self, id: SocketId) -> Result<TcpInfo, SocketError> {
+        self.with_tcp(|tcp, cx| tcp.info(cx, id))
+    }
+
+    /// The state of a socket.
+    ///
+    /// # Errors
+    /// `Invalid` if there is no such socket.
+    pub fn tcp_state(&self, id: SocketId) -> Result<TcpState, SocketError> {
+        self.tcp.state(id)
+    }
+
+    /// Bytes that can be read at once (SIOCINQ).
+    pub fn tcp_readable_bytes(&self, id: SocketId) -> usize {
+        self.tcp.readable_bytes(id)
+    }
+
+    /// Bytes written and not acknowledged (SIOCOUTQ).
+    pub fn tcp_unacknowledged_bytes(&self, id: SocketId) -> usize {
+        self.tcp.unacknowledged_bytes(id)
+    }
+}
