@@ -5,8 +5,8 @@
 #[allow(dead_code)] // the helpers of the other test
 mod guest;
 
-use guest::{CODE, DATA, Guest, Host, kinds, programs, start_regs};
-use sentry::platform::{Event, PlatformError};
+use guest::{DATA, Guest, Host, kinds, programs, start_regs};
+use sentry::platform::{Event, PlatformError, PlatformKind};
 
 programs! {
     spin: "2: mov [rdi], rsi", "jmp 2b";
@@ -55,8 +55,10 @@ fn nothing_is_left_behind() {
         assert!(after[1] <= before[1] + 20, "mappings: {before:?} {after:?}");
         assert!(after[2] <= 40, "children: {before:?} {after:?}");
 
-        killed_from_outside(&host);
         drop(host);
+        assert_eq!(children(), [0; 0]);
+        killed_from_outside(kind, spin());
+        killed_from_outside(kind, system_calls());
         assert_eq!(children(), [0; 0]);
     }
 }
@@ -75,36 +77,32 @@ fn churn(host: &Host, rounds: usize) {
 }
 
 /// A process that ends while its guest computes, and one that ends while it waits.
-fn killed_from_outside(host: &Host) {
-    let known = children();
-    for code in [spin(), system_calls()] {
-        let mut guest = Guest::new(host, code);
-        guest.regs.rdi = DATA;
-        let new: Vec<i32> = children()
-            .into_iter()
-            .filter(|pid| !known.contains(pid))
-            .collect();
-        let handle = guest.context.interrupt_handle();
-        if code == spin() {
-            handle.interrupt();
-            assert_eq!(guest.run().expect("alive"), Event::Interrupted);
-            std::thread::scope(|scope| {
-                let running = scope.spawn(|| guest.run());
-                new.iter().for_each(|pid| kill(*pid));
-                let result = running.join().expect("runner");
-                assert!(matches!(result, Err(PlatformError::Dead(_))), "{result:?}");
-            });
-        } else {
-            guest.syscall();
-            new.iter().for_each(|pid| kill(*pid));
-            guest.regs.rip = CODE;
-            let mut result = guest.run();
-            // The kill may come a moment after the next call.
-            while result.is_ok() {
-                result = guest.run();
-            }
-            assert!(matches!(result, Err(PlatformError::Dead(_))), "{result:?}");
-        }
-        assert!(guest.space.new_context(None).is_err());
+fn killed_from_outside(kind: PlatformKind, code: &'static [u8]) {
+    let host = Host::new(kind);
+    let mut guest = Guest::new(&host, code);
+    guest.regs.rdi = DATA;
+    if code == spin() {
+        guest.context.interrupt_handle().interrupt();
+        assert_eq!(guest.run().expect("alive"), Event::Interrupted);
+    } else {
+        guest.syscall();
     }
+    let helper = children().into_iter().min();
+    let kill_all = || {
+        let stubs = children().into_iter().filter(|pid| Some(*pid) != helper);
+        stubs.for_each(kill);
+    };
+    std::thread::scope(|scope| {
+        let running = scope.spawn(|| {
+            loop {
+                if let Err(error) = guest.run() {
+                    return error;
+                }
+            }
+        });
+        kill_all();
+        let error = running.join().expect("runner");
+        assert!(matches!(error, PlatformError::Dead(_)), "{error}");
+    });
+    assert!(guest.space.new_context(None).is_err());
 }

@@ -89,6 +89,7 @@ base_filter:
     BPF_CASE 47, .Lb_recv
     BPF_CASE 56, .Lb_clone
     BPF_CASE 317, .Lb_seccomp
+    BPF_CASE 203, .Lb_self
     BPF_CASE 3, .Lb_allow
     BPF_CASE 33, .Lb_allow
     BPF_CASE 60, .Lb_allow
@@ -106,6 +107,8 @@ base_filter:
     BPF_EQ {fd_shared}, .Lb_allow, .Lb_trap
 .Lb_wake: BPF_LD 16
     BPF_EQ {fd_wake}, .Lb_allow, .Lb_trap
+.Lb_self: BPF_LD 16
+    BPF_EQ 0, .Lb_allow, .Lb_trap
 .Lb_recv: BPF_LD 16
     BPF_CASE {fd_files}, .Lb_allow
     BPF_EQ {fd_wake}, .Lb_allow, .Lb_trap

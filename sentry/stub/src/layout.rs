@@ -51,6 +51,9 @@ pub mod order {
     pub const SPIN: usize = 0x14;
     /// u32: operations in this order.
     pub const COUNT: usize = 0x18;
+    /// A CPU set with all CPUs, for `sched_setaffinity`.
+    pub const ALL_CPUS: usize = 0x80;
+    pub const ALL_CPUS_LEN: usize = 128;
     /// Operations: eight u64 each: number, six arguments, unused.
     pub const OPS: usize = 0x100;
     pub const OP_LEN: usize = 64;

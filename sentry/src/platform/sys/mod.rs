@@ -93,6 +93,23 @@ pub(crate) fn tgkill(pid: i32, tid: i32, signal: i32) {
     unsafe { libc::syscall(libc::SYS_tgkill, pid, tid, signal) };
 }
 
+/// The CPU that this thread runs on, if it can be told.
+pub(crate) fn current_cpu() -> Option<usize> {
+    // SAFETY: no memory is involved.
+    usize::try_from(unsafe { libc::sched_getcpu() }).ok()
+}
+
+/// Has a thread run on one CPU only, or anywhere (`None`). A wish: failure is ignored.
+pub(crate) fn pin(tid: i32, cpu: Option<usize>) {
+    let tid = nix::unistd::Pid::from_raw(tid);
+    let mut set = nix::sched::CpuSet::new();
+    let all = 0..nix::sched::CpuSet::count();
+    for cpu in cpu.map_or(all, |cpu| cpu..cpu + 1) {
+        let _ = set.set(cpu);
+    }
+    let _ = nix::sched::sched_setaffinity(tid, &set);
+}
+
 /// A memfd with this content that can be executed, and not changed any more.
 pub(crate) fn executable(content: &[u8]) -> std::io::Result<std::os::fd::OwnedFd> {
     use std::io::Write as _;

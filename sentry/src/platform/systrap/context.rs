@@ -64,15 +64,12 @@ impl Thread {
         word(slot::STATE).store(slot::EVENT, SeqCst);
         let base = address(slot);
         let clone = [
-            libc::SYS_clone as u64,
             CLONE_THREAD_FLAGS,
             base + FIRST_FRAME as u64,
             base + slot::TID as u64,
             base + slot::STATE as u64,
-            0,
-            0,
         ];
-        match stub.orders.lock().execute(&stub, &[clone])? {
+        match stub.orders.lock().clone_thread(&stub, clone)? {
             Ok(()) => Ok(thread),
             Err(_) => {
                 word(slot::STATE).store(slot::DEAD, Relaxed);

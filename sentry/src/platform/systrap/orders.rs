@@ -22,6 +22,8 @@ pub(super) struct Orders {
     seq: u32,
     wake: OwnedFd,
     files: OwnedFd,
+    /// Where the command thread was last told to run.
+    cpu: Option<usize>,
 }
 
 /// What went wrong in an order: which operation, and why. Those after it were not carried out.
@@ -31,18 +33,21 @@ pub(super) struct Failed {
     pub(super) errno: Errno,
 }
 
-/// How long the Sentry polls for an answer, in TSC cycles (about 20 us).
-const POLL: u64 = 50_000;
+/// How long the Sentry lets others run on its CPU while it awaits an answer, before it sleeps, in
+/// TSC cycles (about 50 us).
+const POLL: u64 = 150_000;
 /// How long it sleeps before it looks whether the stub is alive, and wakes it again.
 const CHECK: Duration = Duration::from_millis(20);
 
 impl Orders {
     pub(super) fn new(shared: &Shared, wake: OwnedFd, files: OwnedFd) -> Self {
         shared.u32(order::SPIN).store(0, Relaxed);
+        shared.write(order::ALL_CPUS, &[0xff; order::ALL_CPUS_LEN]);
         Self {
             seq: 0,
             wake,
             files,
+            cpu: None,
         }
     }
 
@@ -66,6 +71,7 @@ impl Orders {
         self.seq = self.seq.wrapping_add(1);
         shared.u32(order::SEQ).store(self.seq, SeqCst);
         if self.asleep(stub) {
+            self.attract(stub);
             self.wake();
         }
         self.wait(stub)?;
@@ -76,6 +82,31 @@ impl Orders {
                 errno: Errno::from_raw(errno.cast_signed()),
             })),
         }
+    }
+
+    /// Has the command thread make a guest thread, with these arguments of `clone`.
+    pub(super) fn clone_thread(
+        &mut self,
+        stub: &Stub,
+        args: [u64; 4],
+    ) -> Result<Result<(), Failed>, PlatformError> {
+        let all = super::layout::ORDER + order::ALL_CPUS as u64;
+        let len = order::ALL_CPUS_LEN as u64;
+        let [flags, stack, parent_tid, child_tid] = args;
+        // The new thread inherits where it may run, which for the command thread is one CPU.
+        let unpin = [libc::SYS_sched_setaffinity as u64, 0, len, all, 0, 0, 0];
+        let clone = [
+            libc::SYS_clone as u64,
+            flags,
+            stack,
+            parent_tid,
+            child_tid,
+            0,
+            0,
+        ];
+        let result = self.execute(stub, &[unpin, clone]);
+        self.cpu = None;
+        result
     }
 
     /// Sends a file ahead of the order whose first operation is [`receive_op`].
@@ -90,6 +121,16 @@ impl Orders {
         )
         .map(drop)
         .map_err(|_| stub.condemn("it takes no files"))
+    }
+
+    /// Has the command thread run on this CPU: it runs while the Sentry waits for it, and waking a
+    /// CPU that sleeps costs more than two switches on this one.
+    fn attract(&mut self, stub: &Stub) {
+        let here = sys::current_cpu();
+        if here.is_some() && here != self.cpu {
+            self.cpu = here;
+            sys::pin(stub.pid.as_raw(), here);
+        }
     }
 
     /// The guest's word: a wrong one costs it time.
@@ -112,7 +153,7 @@ impl Orders {
             if done.load(SeqCst) == self.seq {
                 return Ok(());
             }
-            std::hint::spin_loop();
+            std::thread::yield_now();
         }
         let waits = stub.shared.u32(order::WAITS);
         waits.store(1, SeqCst);

@@ -1,17 +1,16 @@
 //! One stub process.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
-use nix::sys::memfd::{MFdFlags, memfd_create};
-use nix::sys::socket::SockType;
-use nix::unistd::{Pid, ftruncate};
+use nix::unistd::Pid;
 use parking_lot::Mutex;
 
-use super::layout::{ORDER_LEN, SLOT, SLOTS, SLOTS_LEN, slot};
+use super::layout::{ORDER_LEN, SLOT, SLOTS, slot};
 use super::orders::Orders;
-use super::slots::{Slots, file_len};
+use super::slots::Slots;
+use super::zygote::Newborn;
 use super::{Common, zygote};
 use crate::platform::PlatformError;
 use crate::platform::sys::shared::Shared;
@@ -30,21 +29,13 @@ pub(super) struct Stub {
 
 impl Stub {
     pub(super) fn start(common: Arc<Common>) -> Result<Arc<Self>, PlatformError> {
-        let file = memfd_create("context", MFdFlags::MFD_CLOEXEC)
-            .map_err(|_| PlatformError::Exhausted("descriptors"))?;
-        ftruncate(&file, file_len(1).cast_signed())
-            .map_err(|e| PlatformError::host("a stub's memory", e))?;
-        let shared = Shared::map(file.as_fd(), (ORDER_LEN + SLOTS_LEN) as usize)
-            .map_err(|_| PlatformError::Exhausted("address space"))?;
-        let (wake, their_wake) = zygote::socket_pair(SockType::Stream)?;
-        let (files, their_files) = zygote::socket_pair(SockType::SeqPacket)?;
-        let orders = Orders::new(&shared, wake, files);
-        let pid = common.zygote.fork([&file, &their_wake, &their_files])?;
+        let Newborn { pid, seed } = common.zygote.fork()?;
+        let orders = Orders::new(&seed.shared, seed.wake, seed.files);
         Ok(Arc::new(Self {
             common,
             pid,
-            shared,
-            file,
+            shared: seed.shared,
+            file: seed.file,
             slots: Mutex::new(Slots::new()),
             orders: Mutex::new(orders),
             dead: AtomicBool::new(false),
