@@ -111,10 +111,13 @@ pub fn load(mut cx: LoadContext<'_>, mm: &MemoryManager) -> Result<Loaded, Errno
             0
         };
     let stack_top = mm.map_stack(stack_prot, cx.stack_limit)?;
-    let image = segments::map_program(mm, &file, &program)?;
+    let image = segments::map_program(mm, &file, &program, &path)?;
     let (start, base) = match &linker {
         Some((file, elf)) => {
-            let linker = segments::map_linker(mm, file, elf)?;
+            let linker = {
+                let path = program.interpreter.as_deref().unwrap_or_default();
+                segments::map_linker(mm, file, elf, path)?
+            };
             (linker.entry, linker.bias)
         }
         None => (image.entry, 0),

@@ -32,6 +32,7 @@ pub(super) fn map_program(
     mm: &MemoryManager,
     file: &Arc<dyn FileOps>,
     elf: &Elf,
+    path: &[u8],
 ) -> Result<Image, Errno> {
     let span = elf.span();
     let bias = match elf.relocatable {
@@ -41,7 +42,7 @@ pub(super) fn map_program(
         }
         false => 0,
     };
-    let image = map_at(mm, file, elf, bias)?;
+    let image = map_at(mm, file, elf, bias, path)?;
     let end = bias.wrapping_add(span.end);
     mm.set_heap_start(end + PAGE_SIZE + random_pages(HEAP_PAGES));
     Ok(image)
@@ -52,6 +53,7 @@ pub(super) fn map_linker(
     mm: &MemoryManager,
     file: &Arc<dyn FileOps>,
     elf: &Elf,
+    path: &[u8],
 ) -> Result<Image, Errno> {
     let span = elf.span();
     let bias = match elf.relocatable {
@@ -66,7 +68,7 @@ pub(super) fn map_linker(
         }
         false => 0,
     };
-    map_at(mm, file, elf, bias).map_err(|error| match error {
+    map_at(mm, file, elf, bias, path).map_err(|error| match error {
         Errno::EEXIST => Errno::EINVAL,
         other => other,
     })
@@ -77,7 +79,9 @@ fn map_at(
     file: &Arc<dyn FileOps>,
     elf: &Elf,
     bias: u64,
+    path: &[u8],
 ) -> Result<Image, Errno> {
+    let path: Arc<[u8]> = path.into();
     let mappable = file.mappable().ok_or(Errno::EACCES)?;
     let mut code: Option<Range<u64>> = None;
     for load in &elf.loads {
@@ -85,7 +89,7 @@ fn map_at(
             vaddr: bias.wrapping_add(load.vaddr),
             ..*load
         };
-        map_segment(mm, &mappable, &load)?;
+        map_segment(mm, &mappable, &load, &path)?;
         if load.prot & libc::PROT_EXEC != 0 {
             let start = code.as_ref().map_or(load.vaddr, |code| code.start);
             code = Some(start..load.vaddr + load.file_size);
@@ -103,7 +107,12 @@ fn map_at(
     })
 }
 
-fn map_segment(mm: &MemoryManager, file: &Arc<dyn Mappable>, load: &Load) -> Result<(), Errno> {
+fn map_segment(
+    mm: &MemoryManager,
+    file: &Arc<dyn Mappable>,
+    load: &Load,
+    path: &Arc<[u8]>,
+) -> Result<(), Errno> {
     let start = load.vaddr / PAGE_SIZE * PAGE_SIZE;
     let file_end = load.vaddr + load.file_size;
     let mem_end = load.vaddr + load.mem_size;
@@ -112,6 +121,7 @@ fn map_segment(mm: &MemoryManager, file: &Arc<dyn Mappable>, load: &Load) -> Res
         let request = MmapRequest {
             file: Some((Arc::clone(file), load.offset / PAGE_SIZE * PAGE_SIZE)),
             flags: libc::MAP_PRIVATE | libc::MAP_FIXED_NOREPLACE,
+            path: Some(Arc::clone(path)),
             ..MmapRequest::anonymous(start, file_end - start, load.prot, 0)
         };
         mm.mmap(&request)?;

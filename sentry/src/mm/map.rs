@@ -71,6 +71,7 @@ impl MemoryManager {
             },
             file,
             purpose: req.purpose,
+            path: req.path.clone(),
         };
         let mut state = self.state.write();
         let addr = self.place(&state, req, len)?;
@@ -149,7 +150,7 @@ impl MemoryManager {
     }
 
     /// True if `len` bytes at `addr` are free (the room below a stack is not).
-    fn fits(&self, state: &State, addr: u64, len: u64) -> bool {
+    pub(super) fn fits(&self, state: &State, addr: u64, len: u64) -> bool {
         let Some(end) = addr.checked_add(len).filter(|&end| end <= self.range.end) else {
             return false;
         };
@@ -301,6 +302,7 @@ impl MemoryManager {
             flags: VmaFlags::default(),
             file: None,
             purpose: Purpose::Heap,
+            path: None,
         };
         if !self.fits(state, range.start, range.end - range.start) {
             return Err(Errno::ENOMEM);

@@ -17,17 +17,22 @@
 //! `MemoryManager::state`, then a mapped file's own locks ([`Mappable::backing`] is called under
 //! `state`: it must not touch guest memory), then the memory file's.
 
+mod advise;
 mod copy;
 mod extents;
 mod fault;
 mod futex_word;
 mod guest_copy;
+mod info;
 pub mod io;
 mod io_buffers;
 mod manager;
 mod map;
 mod memory_file;
+#[cfg(test)]
+mod model_tests;
 mod range_map;
+mod remap;
 mod shared;
 mod state;
 pub(crate) mod sys;

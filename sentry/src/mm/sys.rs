@@ -152,6 +152,25 @@ pub(super) fn read_file(
     Ok(done)
 }
 
+/// Reads from a file into host vectors, as a file system does.
+#[cfg(test)]
+pub(super) fn preadv(
+    fd: BorrowedFd<'_>,
+    vectors: &[libc::iovec],
+    offset: i64,
+) -> Result<usize, sentry_abi::Errno> {
+    // SAFETY: the vectors are those that `fill_with` handed out: the linear mapping, for the call.
+    let n = unsafe {
+        libc::preadv(
+            fd.as_raw_fd(),
+            vectors.as_ptr(),
+            vectors.len() as i32,
+            offset,
+        )
+    };
+    usize::try_from(n).map_err(|_| io::Error::last_os_error().into())
+}
+
 /// Fills `buffer` with random bytes from the host.
 pub(crate) fn random(buffer: &mut [u8]) {
     let mut done = 0;

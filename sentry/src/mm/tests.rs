@@ -200,3 +200,138 @@ fn strings_end_at_nul_or_at_the_bound() {
     guest.mm.write(addr + 4100, &[0]).unwrap();
     assert_eq!(guest.mm.read_cstr(addr, 8192).unwrap().len(), 4100);
 }
+
+#[test]
+fn remapping_grows_in_place_moves_and_shrinks() {
+    let (_, guest) = guest();
+    let mm = &guest.mm;
+    let addr = mm
+        .mmap(&MmapRequest::anonymous(0, 32 * PAGE, RW, 0))
+        .unwrap();
+    mm.munmap(addr + 8 * PAGE, 8 * PAGE).unwrap();
+    guest.store(addr, b"kept").unwrap();
+    let grown = mm.mremap(addr, 8 * PAGE, 16 * PAGE, 0, 0);
+    assert_eq!(grown, Ok(addr));
+    let blocked = mm.mremap(addr, 16 * PAGE, 1 << 40, 0, 0);
+    assert_eq!(blocked, Err(Errno::ENOMEM));
+    let moved = mm.mremap(addr, 16 * PAGE, 4096 * PAGE, libc::MREMAP_MAYMOVE, 0);
+    let moved = moved.unwrap();
+    assert_ne!(moved, addr);
+    assert_eq!(guest.load(moved, 4), Ok(b"kept".to_vec()));
+    assert_eq!(guest.load(addr, 4), Err(libc::SIGSEGV));
+    guest.store(moved + 4095 * PAGE, b"end").unwrap();
+    assert_eq!(mm.mremap(moved, 4096 * PAGE, PAGE, 0, 0), Ok(moved));
+    assert_eq!(guest.load(moved + PAGE, 1), Err(libc::SIGSEGV));
+    assert_eq!(mm.mremap(moved, PAGE, 0, 0, 0), Err(Errno::EINVAL));
+    assert_eq!(mm.mremap(addr, PAGE, PAGE, 0, 0), Err(Errno::EFAULT));
+}
+
+#[test]
+fn discarded_memory_is_zero_again_without_orders() {
+    let (memory, guest) = guest();
+    let len = 256 * PAGE;
+    let addr = guest
+        .mm
+        .mmap(&MmapRequest::anonymous(0, len, RW, 0))
+        .unwrap();
+    for page in 0..256 {
+        guest.store(addr + page * PAGE, b"used").unwrap();
+    }
+    assert_eq!(guest.mm.usage().rss_anon, len);
+    let applies = guest.applies();
+    guest.mm.madvise(addr, len, libc::MADV_DONTNEED).unwrap();
+    assert_eq!(guest.applies(), applies);
+    assert_eq!(memory.resident(), 0);
+    assert_eq!(guest.load(addr + 9 * PAGE, 4), Ok(vec![0; 4]));
+    assert_eq!(guest.mm.madvise(addr, len, 9999), Err(Errno::EINVAL));
+    assert_eq!(
+        guest.mm.madvise(addr, len + PAGE, libc::MADV_WILLNEED),
+        Err(Errno::ENOMEM)
+    );
+}
+
+#[test]
+fn placement_honours_hints_limits_and_flags() {
+    use super::MemLimit;
+    let (_, guest) = guest();
+    let mm = &guest.mm;
+    let hint = 0x1234_5678_9000;
+    let request = MmapRequest::anonymous(hint, PAGE, RW, 0);
+    assert_eq!(mm.mmap(&request), Ok(hint));
+    assert_ne!(mm.mmap(&request), Ok(hint));
+    let exact = MmapRequest::anonymous(hint, PAGE, RW, libc::MAP_FIXED_NOREPLACE);
+    assert_eq!(mm.mmap(&exact), Err(Errno::EEXIST));
+    let low = mm.mmap(&MmapRequest::anonymous(0, PAGE, RW, libc::MAP_32BIT));
+    assert!(low.unwrap() < 1 << 31);
+    let huge = MmapRequest::anonymous(0, 1 << 50, RW, 0);
+    assert_eq!(mm.mmap(&huge), Err(Errno::ENOMEM));
+    mm.set_limit(MemLimit::AddressSpace, 8 * PAGE);
+    let over = MmapRequest::anonymous(0, 16 * PAGE, RW, 0);
+    assert_eq!(mm.mmap(&over), Err(Errno::ENOMEM));
+    let replacing = MmapRequest::anonymous(hint, PAGE, RW, MAP_FIXED);
+    assert_eq!(mm.mmap(&replacing), Ok(hint));
+    let unaligned = MmapRequest::anonymous(hint + 1, PAGE, RW, MAP_FIXED);
+    assert_eq!(mm.mmap(&unaligned), Err(Errno::EINVAL));
+}
+
+#[test]
+fn residence_and_locks_are_told() {
+    use super::MemLimit;
+    let (_, guest) = guest();
+    let addr = guest
+        .mm
+        .mmap(&MmapRequest::anonymous(0, 4 * PAGE, RW, 0))
+        .unwrap();
+    guest.store(addr + PAGE, b"x").unwrap();
+    assert_eq!(guest.mm.mincore(addr, 4 * PAGE), Ok(vec![0, 1, 0, 0]));
+    assert_eq!(guest.mm.mincore(addr, 5 * PAGE), Err(Errno::ENOMEM));
+    guest.mm.set_limit(MemLimit::Locked, 2 * PAGE);
+    assert_eq!(
+        guest.mm.mlock(addr, 4 * PAGE, false, false),
+        Err(Errno::ENOMEM)
+    );
+    guest.mm.mlock(addr, 2 * PAGE, false, false).unwrap();
+    assert_eq!(guest.mm.usage().locked, 2 * PAGE);
+    guest.mm.munlock(addr, 4 * PAGE).unwrap();
+    assert_eq!(guest.mm.usage().locked, 0);
+    guest.mm.msync(addr, PAGE, libc::MS_SYNC).unwrap();
+    assert_eq!(guest.mm.msync(addr, PAGE, 99), Err(Errno::EINVAL));
+}
+
+#[test]
+fn guest_buffers_are_filled_by_the_host_directly() {
+    use super::io::{IoDst, IoSrc};
+    use super::{IoVec, IoVecs};
+    use std::os::fd::AsFd;
+    let (_, guest) = guest();
+    let addr = guest
+        .mm
+        .mmap(&MmapRequest::anonymous(0, 64 * PAGE, RW, 0))
+        .unwrap();
+    let child = guest.fork();
+    child.store(addr + 16 * PAGE, b"broken").unwrap();
+    let vecs: IoVecs = [(addr + 10, 100_000), (addr + 200_000, 10)]
+        .into_iter()
+        .map(|(addr, len)| IoVec { addr, len })
+        .collect();
+    let data: Vec<u8> = (0..100_010u32).map(|i| (i * 7) as u8).collect();
+    let file = HostFile::with(&data);
+    let mut dst = child.mm.user_dst(vecs.clone());
+    let mut given = 0;
+    while dst.remaining() > 0 {
+        let n = dst
+            .fill_with(usize::MAX, &mut |host| {
+                super::sys::preadv(file.0.as_fd(), host, given as i64)
+            })
+            .unwrap();
+        assert!(n > 0);
+        given += n;
+    }
+    let mut src = child.mm.user_src(vecs);
+    let mut back = vec![0; 100_010];
+    assert_eq!(src.take(&mut back), Ok(100_010));
+    assert_eq!(back, data);
+    assert_eq!(guest.load(addr + 10, 4), Ok(vec![0; 4]));
+    assert_eq!(guest.mm.read_iovecs(0, 2).err(), Some(Errno::EFAULT));
+    assert_eq!(guest.mm.read_iovecs(addr, 2000).err(), Some(Errno::EINVAL));
+}

@@ -43,6 +43,8 @@ pub struct MmapRequest {
     pub max_prot: i32,
     /// What it is for.
     pub purpose: Purpose,
+    /// The file's path, to show.
+    pub path: Option<Arc<[u8]>>,
 }
 
 impl MmapRequest {
@@ -56,6 +58,7 @@ impl MmapRequest {
             file: None,
             max_prot: PROT_ALL,
             purpose: Purpose::Plain,
+            path: None,
         }
     }
 }
@@ -88,11 +91,12 @@ pub(crate) struct Vma {
     /// What is mapped, and the offset in it of the first byte of the range.
     pub(crate) file: Option<(Arc<dyn Mappable>, u64)>,
     pub(crate) purpose: Purpose,
+    pub(crate) path: Option<Arc<[u8]>>,
 }
 
 impl Vma {
-    /// True if pages are the address space's own.
-    pub(crate) fn is_private_anonymous(&self) -> bool {
+    /// True if its pages are memory of the address space alone, zero at first.
+    pub(crate) fn is_own_memory(&self) -> bool {
         !self.flags.shared && self.file.is_none()
     }
 

@@ -5,6 +5,7 @@
 //! deadline passes or a signal arrives. What must survive between the attempts (a deadline computed
 //! once, bytes already written) is in `Task::call_state`, as data.
 
+pub(crate) mod memory;
 pub mod table;
 
 use std::sync::Arc;
