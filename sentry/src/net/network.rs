@@ -8,6 +8,9 @@ use super::inet::{Inet, LinkConfig, NetworkError};
 use super::unix::{self, UnixSocket};
 use super::{Caller, Socket, SocketType};
 
+/// The two ends of a socketpair.
+pub type Pair = (Arc<dyn Socket>, Arc<dyn Socket>);
+
 /// What makes sockets.
 pub struct Network {
     unix: Arc<unix::Names>,
@@ -20,7 +23,10 @@ impl Network {
     /// # Errors
     /// [`NetworkError`].
     pub fn start(links: Vec<LinkConfig>) -> Result<Arc<Self>, NetworkError> {
-        Ok(Arc::new(Self { unix: Arc::default(), inet: Inet::start(links)? }))
+        Ok(Arc::new(Self {
+            unix: Arc::default(),
+            inet: Inet::start(links)?,
+        }))
     }
 
     /// The network stack.
@@ -48,11 +54,7 @@ impl Network {
     ///
     /// # Errors
     /// As [`Network::socket`]; EOPNOTSUPP for a family that has no pairs.
-    pub fn pair(
-        &self,
-        caller: &Caller<'_>,
-        wanted: SocketType,
-    ) -> Result<(Arc<dyn Socket>, Arc<dyn Socket>), Errno> {
+    pub fn pair(&self, caller: &Caller<'_>, wanted: SocketType) -> Result<Pair, Errno> {
         if wanted.family != libc::AF_UNIX {
             self.socket(caller, wanted)?;
             return Err(Errno::EOPNOTSUPP);

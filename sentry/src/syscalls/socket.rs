@@ -171,9 +171,9 @@ fn sys_socketpair(task: &mut Task, args: &Args) -> SysResult {
     let (a, b) = task.kernel.network().pair(&Caller { path: &cx }, wanted)?;
     let a = install(task, a, flags)?;
     let done = install(task, b, flags).and_then(|b| {
-        task.mm
-            .write_val(args.ptr(3), &[a, b])
-            .inspect_err(|_| drop(task.fds.close(b)))
+        task.mm.write_val(args.ptr(3), &[a, b]).inspect_err(|_| {
+            let _ = task.fds.close(b);
+        })
     });
     if let Err(error) = done {
         task.fds.close(a)?;

@@ -23,24 +23,32 @@ use crate::wait::{Ready, WaitQueue};
 
 /// A new UDP socket.
 pub(super) fn open_udp(net: &Net) -> Arc<dyn Socket> {
-    let id = net.with(|stack, _| stack.udp_open(FAMILY));
+    let id = net.with(|stack| stack.udp_open(FAMILY));
     own(net, id, Kind::Udp)
 }
 
 /// A new ICMP echo socket (a ping socket).
 pub(super) fn open_echo(net: &Net) -> Result<Arc<dyn Socket>, Errno> {
-    let id = net.with(|stack, _| stack.raw_open(FAMILY, RawKind::Echo)).map_err(to_errno)?;
+    let id = net
+        .with(|stack| stack.raw_open(FAMILY, RawKind::Echo))
+        .map_err(to_errno)?;
     Ok(own(net, id, Kind::Echo))
 }
 
 /// A new raw socket.
 pub(super) fn open_raw(net: &Net, protocol: u8) -> Result<Arc<dyn Socket>, Errno> {
-    let id = net.with(|stack, _| stack.raw_open(FAMILY, RawKind::Ip(protocol))).map_err(to_errno)?;
+    let id = net
+        .with(|stack| stack.raw_open(FAMILY, RawKind::Ip(protocol)))
+        .map_err(to_errno)?;
     Ok(own(net, id, Kind::Raw(protocol)))
 }
 
 fn own(net: &Net, id: SocketId, kind: Kind) -> Arc<dyn Socket> {
-    Arc::new(DatagramSocket { endpoint: Endpoint::new(net, id), kind, flags: ControlFlags::default() })
+    Arc::new(DatagramSocket {
+        endpoint: Endpoint::new(net, id),
+        kind,
+        flags: ControlFlags::default(),
+    })
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -68,7 +76,12 @@ struct DatagramSocket {
 }
 
 impl DatagramSocket {
-    fn take(&self, stack: &mut Stack, id: SocketId, peek: bool) -> Result<ReceivedDatagram, SocketError> {
+    fn take(
+        &self,
+        stack: &mut Stack,
+        id: SocketId,
+        peek: bool,
+    ) -> Result<ReceivedDatagram, SocketError> {
         match (self.kind, peek) {
             (Kind::Udp, true) => stack.udp_peek(id).cloned(),
             (Kind::Udp, false) => stack.udp_recv(id),
@@ -86,7 +99,10 @@ impl DatagramSocket {
         {
             // struct in_pktinfo: interface index (from 1), local address, destination.
             let index = i32::from(datagram.iface.0) + 1;
-            put(libc::IP_PKTINFO, [index.to_ne_bytes(), to.octets(), to.octets()].concat());
+            put(
+                libc::IP_PKTINFO,
+                [index.to_ne_bytes(), to.octets(), to.octets()].concat(),
+            );
         }
         if asked(&self.flags.ttl) {
             put(libc::IP_TTL, i32::from(datagram.ttl).to_ne_bytes().to_vec());
@@ -99,7 +115,10 @@ impl DatagramSocket {
 
     /// Length of the first datagram that waits.
     fn first_len(&self) -> Option<usize> {
-        let peek = |stack: &mut Stack, id| self.take(stack, id, true).map(|datagram| datagram.data.len());
+        let peek = |stack: &mut Stack, id| {
+            self.take(stack, id, true)
+                .map(|datagram| datagram.data.len())
+        };
         self.endpoint.call(peek).ok()
     }
 }
@@ -111,7 +130,11 @@ impl Socket for DatagramSocket {
             Kind::Echo => (libc::SOCK_DGRAM, libc::IPPROTO_ICMP),
             Kind::Raw(protocol) => (libc::SOCK_RAW, protocol.into()),
         };
-        SocketType { family: libc::AF_INET, kind, protocol }
+        SocketType {
+            family: libc::AF_INET,
+            kind,
+            protocol,
+        }
     }
 
     fn bind(&self, caller: &Caller<'_>, addr: &[u8]) -> Result<(), Errno> {
@@ -119,7 +142,10 @@ impl Socket for DatagramSocket {
         if self.kind != Kind::Udp {
             return self.endpoint.call(|stack, id| stack.raw_bind(id, addr));
         }
-        if addr.port() != 0 && addr.port() < UNPRIVILEGED_PORT_START && !caller.path.creds.has(cap::NET_BIND_SERVICE) {
+        if addr.port() != 0
+            && addr.port() < UNPRIVILEGED_PORT_START
+            && !caller.path.creds.has(cap::NET_BIND_SERVICE)
+        {
             return Err(Errno::EACCES);
         }
         self.endpoint.call(|stack, id| stack.udp_bind(id, addr))
@@ -140,12 +166,21 @@ impl Socket for DatagramSocket {
             (_, true) => stack.raw_connect(id, None),
             (kind, false) => {
                 let addr = destination(addr).map_err(|_| SocketError::AddrFamily)?;
-                if kind == Kind::Udp { stack.udp_connect(id, addr) } else { stack.raw_connect(id, Some(addr.ip())) }
+                if kind == Kind::Udp {
+                    stack.udp_connect(id, addr)
+                } else {
+                    stack.raw_connect(id, Some(addr.ip()))
+                }
             }
         })
     }
 
-    fn send(&self, _: &Caller<'_>, src: &mut dyn IoSrc, meta: SendMeta<'_>) -> Result<usize, Errno> {
+    fn send(
+        &self,
+        _: &Caller<'_>,
+        src: &mut dyn IoSrc,
+        meta: SendMeta<'_>,
+    ) -> Result<usize, Errno> {
         if meta.flags & libc::MSG_OOB != 0 {
             return Err(Errno::EOPNOTSUPP);
         }
@@ -154,7 +189,11 @@ impl Socket for DatagramSocket {
             return Err(Errno::EMSGSIZE);
         }
         let mut data = vec![0; src.remaining()];
-        let len = if data.is_empty() { 0 } else { src.take(&mut data)? };
+        let len = if data.is_empty() {
+            0
+        } else {
+            src.take(&mut data)?
+        };
         data.truncate(len);
         self.endpoint.call(|stack, id| match self.kind {
             Kind::Udp => stack.udp_send(id, data, to),
@@ -169,9 +208,17 @@ impl Socket for DatagramSocket {
         let peek = flags & libc::MSG_PEEK != 0;
         let datagram = self.endpoint.call(|stack, id| self.take(stack, id, peek))?;
         let full = datagram.data.len();
-        let copied = if full == 0 { 0 } else { dst.put(&datagram.data)? };
+        let copied = if full == 0 {
+            0
+        } else {
+            dst.put(&datagram.data)?
+        };
         Ok(Received {
-            len: if flags & libc::MSG_TRUNC != 0 { full } else { copied },
+            len: if flags & libc::MSG_TRUNC != 0 {
+                full
+            } else {
+                copied
+            },
             from: emit_inet(datagram.from),
             flags: if copied < full { libc::MSG_TRUNC } else { 0 },
             control: self.control_of(&datagram),
@@ -191,7 +238,14 @@ impl Socket for DatagramSocket {
     }
 
     fn get_option(&self, level: i32, name: i32) -> Result<Vec<u8>, Errno> {
-        options::get_datagram(&self.endpoint, self.socket_type(), self.kind, &self.flags, level, name)
+        options::get_datagram(
+            &self.endpoint,
+            self.socket_type(),
+            self.kind,
+            &self.flags,
+            level,
+            name,
+        )
     }
 
     fn set_option(&self, _: &Caller<'_>, level: i32, name: i32, value: &[u8]) -> Result<(), Errno> {

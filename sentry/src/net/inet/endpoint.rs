@@ -29,8 +29,14 @@ impl Endpoint {
     pub(super) fn new(net: &Net, id: SocketId) -> Self {
         let queue = Arc::new(WaitQueue::new());
         let waiting = Arc::clone(&queue);
-        let subscription = net.subscribe(id, Arc::new(move |ready| waiting.notify(to_ready(ready))));
-        Self { net: net.clone(), id, queue, subscription }
+        let subscription =
+            net.subscribe(id, Arc::new(move |ready| waiting.notify(to_ready(ready))));
+        Self {
+            net: net.clone(),
+            id,
+            queue,
+            subscription,
+        }
     }
 
     pub(super) fn net(&self) -> &Net {
@@ -42,17 +48,23 @@ impl Endpoint {
     }
 
     /// A call on the stack.
-    pub(super) fn call<T>(&self, call: impl FnOnce(&mut Stack, SocketId) -> Result<T, SocketError>) -> Result<T, Errno> {
-        self.net.with(|stack, _| call(stack, self.id)).map_err(to_errno)
+    pub(super) fn call<T>(
+        &self,
+        call: impl FnOnce(&mut Stack, SocketId) -> Result<T, SocketError>,
+    ) -> Result<T, Errno> {
+        self.net
+            .with(|stack| call(stack, self.id))
+            .map_err(to_errno)
     }
 
     /// A look at the stack that cannot fail.
     pub(super) fn look<T>(&self, look: impl FnOnce(&mut Stack, SocketId) -> T) -> T {
-        self.net.with(|stack, _| look(stack, self.id))
+        self.net.with(|stack| look(stack, self.id))
     }
 
     pub(super) fn readiness(&self) -> Ready {
-        self.look(|stack, id| stack.readiness(id)).map_or(Ready::NVAL, to_ready)
+        self.look(|stack, id| stack.readiness(id))
+            .map_or(Ready::NVAL, to_ready)
     }
 
     pub(super) fn shutdown(&self, how: Shutdown) -> Result<(), Errno> {
@@ -67,7 +79,9 @@ impl Endpoint {
     pub(super) fn local_addr(&self) -> Result<Vec<u8>, Errno> {
         let addr = self.look(|stack, id| stack.local_addr(id));
         // An unbound socket has the unspecified address.
-        Ok(emit_inet(addr.unwrap_or_else(|_| (Ipv4Addr::UNSPECIFIED, 0).into())))
+        Ok(emit_inet(
+            addr.unwrap_or_else(|_| (Ipv4Addr::UNSPECIFIED, 0).into()),
+        ))
     }
 
     pub(super) fn peer_addr(&self) -> Result<Vec<u8>, Errno> {
@@ -83,7 +97,7 @@ impl Endpoint {
 impl Drop for Endpoint {
     fn drop(&mut self) {
         self.net.unsubscribe(self.subscription);
-        self.net.with(|stack, _| stack.close(self.id));
+        self.net.with(|stack| stack.close(self.id));
     }
 }
 
@@ -95,7 +109,11 @@ pub(super) fn guest_addr(addr: &[u8]) -> Result<SocketAddr, Errno> {
         return Ok((Ipv4Addr::UNSPECIFIED, port).into());
     }
     let addr = parse_inet(addr)?;
-    if addr.is_ipv4() { Ok(addr) } else { Err(Errno::EAFNOSUPPORT) }
+    if addr.is_ipv4() {
+        Ok(addr)
+    } else {
+        Err(Errno::EAFNOSUPPORT)
+    }
 }
 
 /// A destination: the unspecified address means this host (`ip_route_output_key`).
@@ -122,5 +140,8 @@ fn to_ready(ready: Readiness) -> Ready {
         (Readiness::RDHUP, Ready::RDHUP),
         (Readiness::ERROR, Ready::ERR),
     ];
-    pairs.into_iter().filter(|(from, _)| ready.contains(*from)).fold(Ready::empty(), |all, (_, to)| all | to)
+    pairs
+        .into_iter()
+        .filter(|(from, _)| ready.contains(*from))
+        .fold(Ready::empty(), |all, (_, to)| all | to)
 }

@@ -111,7 +111,11 @@ impl Inet {
     ///
     /// # Errors
     /// ESOCKTNOSUPPORT, EPROTONOSUPPORT, EPERM without CAP_NET_RAW.
-    pub(super) fn socket(&self, caller: &Caller<'_>, wanted: SocketType) -> Result<Arc<dyn Socket>, Errno> {
+    pub(super) fn socket(
+        &self,
+        caller: &Caller<'_>,
+        wanted: SocketType,
+    ) -> Result<Arc<dyn Socket>, Errno> {
         match (wanted.kind, wanted.protocol) {
             (libc::SOCK_STREAM, 0 | libc::IPPROTO_TCP) => Ok(stream::open(&self.net)),
             (libc::SOCK_DGRAM, 0 | libc::IPPROTO_UDP) => Ok(datagram::open_udp(&self.net)),
@@ -135,26 +139,67 @@ impl Inet {
 type Served = (IfaceId, Box<dyn Device + Send>);
 
 fn add_link(stack: &mut Stack, link: LinkConfig) -> Result<Served, NetworkError> {
-    let LinkConfig { name, device, mtu, addresses, routes } = link;
-    let opened = |source| NetworkError::Host { what: "cannot take over a device", source };
+    let LinkConfig {
+        name,
+        device,
+        mtu,
+        addresses,
+        routes,
+    } = link;
+    let opened = |source| NetworkError::Host {
+        what: "cannot take over a device",
+        source,
+    };
     let (device, mac): (Box<dyn Device + Send>, MacAddr) = match device {
         LinkDevice::Tun(fd) => {
-            let config = TunConfig { medium: Medium::Ip, vnet: true, mtu };
-            (Box::new(TunDevice::from_fd(fd, config).map_err(opened)?), MacAddr::default())
+            let config = TunConfig {
+                medium: Medium::Ip,
+                vnet: true,
+                mtu,
+            };
+            (
+                Box::new(TunDevice::from_fd(fd, config).map_err(opened)?),
+                MacAddr::default(),
+            )
         }
-        LinkDevice::Packet(fd, mac) => (Box::new(AfPacketDevice::from_fd(fd, mtu).map_err(opened)?), mac),
+        LinkDevice::Packet(fd, mac) => (
+            Box::new(AfPacketDevice::from_fd(fd, mtu).map_err(opened)?),
+            mac,
+        ),
     };
-    let refused = |problem: String| NetworkError::Config { name: name.clone(), problem };
-    let config = InterfaceConfig { name: name.clone(), mac, caps: device.caps() };
-    let id = stack.add_interface(config).map_err(|e| refused(e.to_string()))?;
-    let cidr = |addr: IpAddr, len: u8| Cidr::new(addr, len).ok_or_else(|| refused(format!("{addr}/{len} is no network")));
+    let refused = |problem: String| NetworkError::Config {
+        name: name.clone(),
+        problem,
+    };
+    let config = InterfaceConfig {
+        name: name.clone(),
+        mac,
+        caps: device.caps(),
+    };
+    let id = stack
+        .add_interface(config)
+        .map_err(|e| refused(e.to_string()))?;
+    let cidr = |addr: IpAddr, len: u8| {
+        Cidr::new(addr, len).ok_or_else(|| refused(format!("{addr}/{len} is no network")))
+    };
     for (addr, len) in addresses {
-        stack.add_address(id, cidr(addr, len)?).map_err(|e| refused(format!("{addr}/{len}: {e}")))?;
+        stack
+            .add_address(id, cidr(addr, len)?)
+            .map_err(|e| refused(format!("{addr}/{len}: {e}")))?;
     }
     for route in routes {
         let dest = cidr(route.destination, route.prefix_len)?;
-        let route = Route { dest, gateway: route.gateway, iface: id, metric: route.metric, src: None, mtu: None };
-        stack.add_route(route).map_err(|e| refused(format!("route {dest:?}: {e}")))?;
+        let route = Route {
+            dest,
+            gateway: route.gateway,
+            iface: id,
+            metric: route.metric,
+            src: None,
+            mtu: None,
+        };
+        stack
+            .add_route(route)
+            .map_err(|e| refused(format!("route {dest:?}: {e}")))?;
     }
     Ok((id, device))
 }

@@ -22,7 +22,12 @@ fn int(value: i32) -> Result<Vec<u8>, Errno> {
 }
 
 /// What is the same for every type; `None` if the option is none of these.
-fn get_common(endpoint: &Endpoint, socket: SocketType, level: i32, name: i32) -> Option<Result<Vec<u8>, Errno>> {
+fn get_common(
+    endpoint: &Endpoint,
+    socket: SocketType,
+    level: i32,
+    name: i32,
+) -> Option<Result<Vec<u8>, Errno>> {
     Some(match (level, name) {
         (SOCKET, libc::SO_TYPE) => int(socket.kind),
         (SOCKET, libc::SO_DOMAIN) => int(socket.family),
@@ -65,7 +70,12 @@ fn tcp_name(level: i32, name: i32) -> Result<TcpOptionName, Errno> {
 }
 
 /// getsockopt(2) of a TCP socket.
-pub(super) fn get_tcp(endpoint: &Endpoint, socket: SocketType, level: i32, name: i32) -> Result<Vec<u8>, Errno> {
+pub(super) fn get_tcp(
+    endpoint: &Endpoint,
+    socket: SocketType,
+    level: i32,
+    name: i32,
+) -> Result<Vec<u8>, Errno> {
     if let Some(answer) = get_common(endpoint, socket, level, name) {
         return answer;
     }
@@ -77,7 +87,9 @@ pub(super) fn get_tcp(endpoint: &Endpoint, socket: SocketType, level: i32, name:
     }
     let name = tcp_name(level, name)?;
     let (option, default_ttl) = endpoint.look(|stack, id| {
-        let ttl = stack.setting("ip_default_ttl").and_then(|text| text.parse().ok());
+        let ttl = stack
+            .setting("ip_default_ttl")
+            .and_then(|text| text.parse().ok());
         (stack.tcp_option(id, name), ttl.unwrap_or(64))
     });
     let option = option.map_err(super::endpoint::to_errno)?;
@@ -89,7 +101,8 @@ pub(super) fn get_tcp(endpoint: &Endpoint, socket: SocketType, level: i32, name:
         }
         TcpOption::Linger(linger) => {
             let on = i32::from(linger.is_some());
-            let seconds = linger.map_or(0, |time| i32::try_from(time.as_secs()).unwrap_or(i32::MAX));
+            let seconds =
+                linger.map_or(0, |time| i32::try_from(time.as_secs()).unwrap_or(i32::MAX));
             Ok([on.to_ne_bytes(), seconds.to_ne_bytes()].concat())
         }
         TcpOption::BindToInterface(iface) => Ok(interface_name(endpoint, iface)),
@@ -102,7 +115,12 @@ pub(super) fn get_tcp(endpoint: &Endpoint, socket: SocketType, level: i32, name:
 fn scalar(option: TcpOption) -> i32 {
     use TcpOption as O;
     match option {
-        O::NoDelay(on) | O::Cork(on) | O::QuickAck(on) | O::KeepAlive(on) | O::ReuseAddr(on) | O::ReusePort(on) => on.into(),
+        O::NoDelay(on)
+        | O::Cork(on)
+        | O::QuickAck(on)
+        | O::KeepAlive(on)
+        | O::ReuseAddr(on)
+        | O::ReusePort(on) => on.into(),
         O::KeepIdle(n)
         | O::KeepInterval(n)
         | O::KeepCount(n)
@@ -122,7 +140,12 @@ fn scalar(option: TcpOption) -> i32 {
 }
 
 /// setsockopt(2) of a TCP socket.
-pub(super) fn set_tcp(endpoint: &Endpoint, level: i32, name: i32, value: &[u8]) -> Result<(), Errno> {
+pub(super) fn set_tcp(
+    endpoint: &Endpoint,
+    level: i32,
+    name: i32,
+    value: &[u8],
+) -> Result<(), Errno> {
     use TcpOptionName as N;
     let option_name = match (level, name) {
         // Priorities and marks have no effect on a stack without queue disciplines or policy routing.
@@ -174,7 +197,10 @@ fn parse_linger(value: &[u8]) -> Result<Option<Duration>, Errno> {
 
 fn parse_congestion(value: &[u8]) -> Result<CongestionKind, Errno> {
     let text = value.split(|&b| b == 0).next().unwrap_or_default();
-    std::str::from_utf8(text).ok().and_then(CongestionKind::from_name).ok_or(Errno::ENOENT)
+    std::str::from_utf8(text)
+        .ok()
+        .and_then(CongestionKind::from_name)
+        .ok_or(Errno::ENOENT)
 }
 
 /// IP_TTL: 1 to 255, or -1 for the default.
@@ -193,13 +219,25 @@ fn parse_interface(endpoint: &Endpoint, value: &[u8]) -> Result<Option<IfaceId>,
         return Ok(None);
     }
     let name = std::str::from_utf8(name).map_err(|_| Errno::ENODEV)?;
-    endpoint.look(|stack, _| stack.interface_by_name(name)).ok_or(Errno::ENODEV).map(Some)
+    endpoint
+        .look(|stack, _| stack.interface_by_name(name))
+        .ok_or(Errno::ENODEV)
+        .map(Some)
 }
 
 fn interface_name(endpoint: &Endpoint, iface: Option<IfaceId>) -> Vec<u8> {
-    let Some(iface) = iface else { return Vec::new() };
-    let find = |stack: &mut Stack| stack.interfaces().find(|info| info.id == iface).map(|info| info.name);
-    endpoint.look(|stack, _| find(stack)).map_or_else(Vec::new, |name| [name.as_bytes(), b"\0"].concat())
+    let Some(iface) = iface else {
+        return Vec::new();
+    };
+    let find = |stack: &mut Stack| {
+        stack
+            .interfaces()
+            .find(|info| info.id == iface)
+            .map(|info| info.name)
+    };
+    endpoint
+        .look(|stack, _| find(stack))
+        .map_or_else(Vec::new, |name| [name.as_bytes(), b"\0"].concat())
 }
 
 /// `struct tcp_info` up to `tcpi_rcv_wnd` (linux/tcp.h).
@@ -214,21 +252,71 @@ fn emit_info(info: &TcpInfo) -> Vec<u8> {
         info.snd_wscale | info.rcv_wscale << 4,
         0,
     ];
-    let words = |bytes: &mut Vec<u8>, words: &[u32]| words.iter().for_each(|word| bytes.extend_from_slice(&word.to_ne_bytes()));
-    let longs = |bytes: &mut Vec<u8>, longs: &[u64]| longs.iter().for_each(|long| bytes.extend_from_slice(&long.to_ne_bytes()));
+    let words = |bytes: &mut Vec<u8>, words: &[u32]| {
+        words
+            .iter()
+            .for_each(|word| bytes.extend_from_slice(&word.to_ne_bytes()))
+    };
+    let longs = |bytes: &mut Vec<u8>, longs: &[u64]| {
+        longs
+            .iter()
+            .for_each(|long| bytes.extend_from_slice(&long.to_ne_bytes()))
+    };
     let i = info;
-    words(&mut bytes, &[i.rto, i.ato, i.snd_mss, i.rcv_mss, i.unacked, i.sacked, i.lost, i.retrans, 0]);
-    words(&mut bytes, &[i.last_data_sent, 0, i.last_data_recv, i.last_ack_recv]);
-    words(&mut bytes, &[i.pmtu, i.rcv_ssthresh, i.rtt, i.rttvar, i.snd_ssthresh, i.snd_cwnd, i.advmss, i.reordering]);
+    words(
+        &mut bytes,
+        &[
+            i.rto, i.ato, i.snd_mss, i.rcv_mss, i.unacked, i.sacked, i.lost, i.retrans, 0,
+        ],
+    );
+    words(
+        &mut bytes,
+        &[i.last_data_sent, 0, i.last_data_recv, i.last_ack_recv],
+    );
+    words(
+        &mut bytes,
+        &[
+            i.pmtu,
+            i.rcv_ssthresh,
+            i.rtt,
+            i.rttvar,
+            i.snd_ssthresh,
+            i.snd_cwnd,
+            i.advmss,
+            i.reordering,
+        ],
+    );
     words(&mut bytes, &[i.rcv_rtt, i.rcv_space, i.total_retrans]);
     // Pacing rates are unlimited: there is no pacing.
-    longs(&mut bytes, &[u64::MAX, u64::MAX, i.bytes_acked, i.bytes_received]);
-    words(&mut bytes, &[i.segs_out, i.segs_in, i.notsent_bytes, i.min_rtt, i.data_segs_in, i.data_segs_out]);
+    longs(
+        &mut bytes,
+        &[u64::MAX, u64::MAX, i.bytes_acked, i.bytes_received],
+    );
+    words(
+        &mut bytes,
+        &[
+            i.segs_out,
+            i.segs_in,
+            i.notsent_bytes,
+            i.min_rtt,
+            i.data_segs_in,
+            i.data_segs_out,
+        ],
+    );
     // Delivery rate; busy, receive-window-limited and send-buffer-limited times are not kept.
     longs(&mut bytes, &[0, 0, 0, 0]);
     words(&mut bytes, &[i.delivered, 0]);
     longs(&mut bytes, &[i.bytes_sent, i.bytes_retrans]);
-    words(&mut bytes, &[i.dsack_dups, i.reord_seen, i.rcv_ooopack, i.snd_wnd, i.rcv_wnd]);
+    words(
+        &mut bytes,
+        &[
+            i.dsack_dups,
+            i.reord_seen,
+            i.rcv_ooopack,
+            i.snd_wnd,
+            i.rcv_wnd,
+        ],
+    );
     bytes
 }
 
@@ -248,12 +336,17 @@ pub(super) fn get_datagram(
         return int(flag.load(Ordering::Relaxed).into());
     }
     if kind != Kind::Udp {
-        let options = endpoint.call(|stack, id| stack.raw_options_mut(id).map(|options| *options))?;
+        let options =
+            endpoint.call(|stack, id| stack.raw_options_mut(id).map(|options| *options))?;
         return match (level, name) {
             (SOCKET, libc::SO_BROADCAST) => int(options.broadcast.into()),
             (SOCKET, libc::SO_RCVBUF) => int(options.recv_budget as i32),
             (SOCKET, libc::SO_SNDBUF) => int(212_992),
-            (IP, libc::IP_TTL) => int(if options.ttl == 0 { 64 } else { options.ttl.into() }),
+            (IP, libc::IP_TTL) => int(if options.ttl == 0 {
+                64
+            } else {
+                options.ttl.into()
+            }),
             (IP, libc::IP_TOS) => int(options.tos.into()),
             _ => Err(Errno::ENOPROTOOPT),
         };
@@ -266,11 +359,19 @@ pub(super) fn get_datagram(
         (SOCKET, libc::SO_RCVBUF) => int(options.recv_budget as i32),
         (SOCKET, libc::SO_SNDBUF) => int(212_992),
         (SOCKET, libc::SO_BINDTODEVICE) => Ok(interface_name(endpoint, options.iface)),
-        (IP, libc::IP_TTL) => int(if options.ttl == 0 { 64 } else { options.ttl.into() }),
+        (IP, libc::IP_TTL) => int(if options.ttl == 0 {
+            64
+        } else {
+            options.ttl.into()
+        }),
         (IP, libc::IP_TOS) => int(options.tos.into()),
         (IP, libc::IP_MULTICAST_TTL) => int(options.multicast_ttl.into()),
         (IP, libc::IP_RECVERR) => int(options.recv_errors.into()),
-        (IP, libc::IP_MTU_DISCOVER) => int(if options.dont_fragment { libc::IP_PMTUDISC_DO } else { libc::IP_PMTUDISC_WANT }),
+        (IP, libc::IP_MTU_DISCOVER) => int(if options.dont_fragment {
+            libc::IP_PMTUDISC_DO
+        } else {
+            libc::IP_PMTUDISC_WANT
+        }),
         _ => Err(Errno::ENOPROTOOPT),
     }
 }
@@ -308,14 +409,17 @@ pub(super) fn set_datagram(
         });
     }
     // Some programs pass a single byte for byte-sized IP options.
-    let number = option_int(value).or_else(|error| value.first().map(|&b| b.into()).ok_or(error))?;
+    let number =
+        option_int(value).or_else(|error| value.first().map(|&b| b.into()).ok_or(error))?;
     let byte = u8::try_from(number).map_err(|_| Errno::EINVAL);
     // Linux doubles what is asked for, within rmem_max, to account for its own overhead.
     let budget = (number.max(0) as usize).clamp(1152, 212_992) * 2;
     let on = number != 0;
-    let result = endpoint.look(|stack, id| -> Result<(), Errno> {
+    endpoint.look(|stack, id| -> Result<(), Errno> {
         if kind != Kind::Udp {
-            let options = stack.raw_options_mut(id).map_err(super::endpoint::to_errno)?;
+            let options = stack
+                .raw_options_mut(id)
+                .map_err(super::endpoint::to_errno)?;
             match (level, name) {
                 (SOCKET, libc::SO_BROADCAST) => options.broadcast = on,
                 (SOCKET, libc::SO_RCVBUF | libc::SO_RCVBUFFORCE) => options.recv_budget = budget,
@@ -323,12 +427,16 @@ pub(super) fn set_datagram(
                 (SOCKET, libc::SO_SNDBUF | libc::SO_PRIORITY | libc::SO_MARK) => {}
                 (IP, libc::IP_TTL) => options.ttl = parse_ttl(number)?,
                 (IP, libc::IP_TOS) => options.tos = byte?,
-                (IP, libc::IP_MTU_DISCOVER) => options.dont_fragment = number >= libc::IP_PMTUDISC_DO,
+                (IP, libc::IP_MTU_DISCOVER) => {
+                    options.dont_fragment = number >= libc::IP_PMTUDISC_DO
+                }
                 _ => return Err(Errno::ENOPROTOOPT),
             }
             return Ok(());
         }
-        let options = stack.udp_options_mut(id).map_err(super::endpoint::to_errno)?;
+        let options = stack
+            .udp_options_mut(id)
+            .map_err(super::endpoint::to_errno)?;
         match (level, name) {
             (SOCKET, libc::SO_REUSEADDR) => options.reuse_addr = on,
             (SOCKET, libc::SO_REUSEPORT) => options.reuse_port = on,
@@ -343,6 +451,5 @@ pub(super) fn set_datagram(
             _ => return Err(Errno::ENOPROTOOPT),
         }
         Ok(())
-    });
-    result
+    })
 }

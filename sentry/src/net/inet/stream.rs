@@ -6,7 +6,6 @@ use netstack::host::Net;
 use netstack::socket::SocketId;
 use sentry_abi::Errno;
 
-use super::FAMILY;
 use super::endpoint::{Endpoint, PIECE_MAX, destination, guest_addr};
 use super::options;
 use crate::mm::io::{IoDst, IoSrc};
@@ -20,12 +19,14 @@ pub(super) const UNPRIVILEGED_PORT_START: u16 = 1024;
 
 /// A new TCP socket.
 pub(super) fn open(net: &Net) -> Arc<dyn Socket> {
-    let id = net.with(|stack, _| stack.tcp_open(FAMILY));
+    let id = net.with(|stack| stack.tcp_open());
     own(net, id)
 }
 
 fn own(net: &Net, id: SocketId) -> Arc<dyn Socket> {
-    Arc::new(TcpSocket { endpoint: Endpoint::new(net, id) })
+    Arc::new(TcpSocket {
+        endpoint: Endpoint::new(net, id),
+    })
 }
 
 struct TcpSocket {
@@ -34,19 +35,27 @@ struct TcpSocket {
 
 impl Socket for TcpSocket {
     fn socket_type(&self) -> SocketType {
-        SocketType { family: libc::AF_INET, kind: libc::SOCK_STREAM, protocol: libc::IPPROTO_TCP }
+        SocketType {
+            family: libc::AF_INET,
+            kind: libc::SOCK_STREAM,
+            protocol: libc::IPPROTO_TCP,
+        }
     }
 
     fn bind(&self, caller: &Caller<'_>, addr: &[u8]) -> Result<(), Errno> {
         let addr = guest_addr(addr)?;
-        if addr.port() != 0 && addr.port() < UNPRIVILEGED_PORT_START && !caller.path.creds.has(cap::NET_BIND_SERVICE) {
+        if addr.port() != 0
+            && addr.port() < UNPRIVILEGED_PORT_START
+            && !caller.path.creds.has(cap::NET_BIND_SERVICE)
+        {
             return Err(Errno::EACCES);
         }
         self.endpoint.call(|stack, id| stack.tcp_bind(id, addr))
     }
 
     fn listen(&self, _: &Caller<'_>, backlog: i32) -> Result<(), Errno> {
-        self.endpoint.call(|stack, id| stack.tcp_listen(id, backlog))
+        self.endpoint
+            .call(|stack, id| stack.tcp_listen(id, backlog))
     }
 
     fn accept(&self) -> Result<Arc<dyn Socket>, Errno> {
@@ -62,7 +71,12 @@ impl Socket for TcpSocket {
         self.endpoint.call(|stack, id| stack.tcp_connect(id, addr))
     }
 
-    fn send(&self, _: &Caller<'_>, src: &mut dyn IoSrc, meta: SendMeta<'_>) -> Result<usize, Errno> {
+    fn send(
+        &self,
+        _: &Caller<'_>,
+        src: &mut dyn IoSrc,
+        meta: SendMeta<'_>,
+    ) -> Result<usize, Errno> {
         if meta.flags & libc::MSG_OOB != 0 {
             return Err(Errno::EOPNOTSUPP);
         }
@@ -71,14 +85,15 @@ impl Socket for TcpSocket {
         loop {
             // Guest memory is read before the stack is locked: it may fault. What the stack has no
             // room for is read again by the next attempt.
-            let room = self.endpoint.look(|stack, id| stack.tcp_send_room(id)).clamp(1, PIECE_MAX);
-            let mut piece = vec![0; src.remaining().min(room)];
+            let mut piece = vec![0; src.remaining().min(PIECE_MAX)];
             let taken = match src.take(&mut piece) {
                 Err(_) if total > 0 => return Ok(total),
                 result => result?,
             };
             let last = src.remaining() == 0;
-            let sent = self.endpoint.call(|stack, id| stack.tcp_send(id, &piece[..taken], more || !last));
+            let sent = self
+                .endpoint
+                .call(|stack, id| stack.tcp_send(id, &piece[..taken], more || !last));
             match sent {
                 Ok(count) => total += count,
                 Err(_) if total > 0 => return Ok(total),
@@ -99,24 +114,39 @@ impl Socket for TcpSocket {
         }
         if flags & libc::MSG_PEEK != 0 {
             let mut piece = vec![0; dst.remaining().min(PIECE_MAX)];
-            let count = self.endpoint.call(|stack, id| stack.tcp_recv(id, &mut piece, true))?;
+            let count = self
+                .endpoint
+                .call(|stack, id| stack.tcp_recv(id, &mut piece, true))?;
             let len = dst.put(&piece[..count])?;
-            return Ok(Received { len, ..Received::default() });
+            return Ok(Received {
+                len,
+                ..Received::default()
+            });
         }
         let mut len = 0;
         loop {
             let wanted = dst.remaining().min(PIECE_MAX);
-            let bytes = match self.endpoint.call(|stack, id| stack.tcp_recv_bytes(id, wanted)) {
+            let bytes = match self
+                .endpoint
+                .call(|stack, id| stack.tcp_recv_bytes(id, wanted))
+            {
                 Err(_) if len > 0 => break,
                 result => result?,
             };
             // MSG_TRUNC discards instead of copying (tcp(7)).
-            len += if flags & libc::MSG_TRUNC != 0 { bytes.len() } else { dst.put(&bytes)? };
+            len += if flags & libc::MSG_TRUNC != 0 {
+                bytes.len()
+            } else {
+                dst.put(&bytes)?
+            };
             if bytes.is_empty() || dst.remaining() == 0 || flags & libc::MSG_TRUNC != 0 {
                 break;
             }
         }
-        Ok(Received { len, ..Received::default() })
+        Ok(Received {
+            len,
+            ..Received::default()
+        })
     }
 
     fn shutdown(&self, how: Shutdown) -> Result<(), Errno> {
@@ -144,7 +174,8 @@ impl Socket for TcpSocket {
     }
 
     fn unsent_bytes(&self) -> usize {
-        self.endpoint.look(|stack, id| stack.tcp_unacknowledged_bytes(id))
+        self.endpoint
+            .look(|stack, id| stack.tcp_unacknowledged_bytes(id))
     }
 
     fn readiness(&self) -> Ready {
