@@ -9,7 +9,7 @@ use super::unix::{self, UnixSocket};
 use super::{Caller, Socket, SocketType};
 
 /// The two ends of a socketpair.
-pub type Pair = (Arc<dyn Socket>, Arc<dyn Socket>);
+pub(crate) type Pair = (Arc<dyn Socket>, Arc<dyn Socket>);
 
 /// What makes sockets.
 pub struct Network {
