@@ -28,6 +28,8 @@ enum State {
         asked: u32,
         next: Instant,
         waiting: VecDeque<TxPacket>,
+        /// Sum of [`cost`] over `waiting`.
+        bytes: usize,
     },
     /// Reachable until a time, stale after it.
     Known {
@@ -104,6 +106,7 @@ impl Entry {
                     asked: 1,
                     next: now + config.retrans_time,
                     waiting: VecDeque::new(),
+                    bytes: 0,
                 };
                 Resolution::Hold { solicit: true }
             }
@@ -122,14 +125,21 @@ impl Entry {
         }
     }
 
-    /// Keeps a packet; returns the one that had to go for it, or `packet` itself if nothing waits here.
-    pub(super) fn hold(&mut self, packet: TxPacket, limit: usize) -> Option<TxPacket> {
-        let State::Incomplete { waiting, .. } = &mut self.state else {
-            return Some(packet);
+    /// Keeps a packet within `limit` bytes; returns those that had to go for it, or `packet` itself if
+    /// nothing waits here.
+    pub(super) fn hold(&mut self, packet: TxPacket, limit: usize) -> Vec<TxPacket> {
+        let State::Incomplete { waiting, bytes, .. } = &mut self.state else {
+            return vec![packet];
         };
-        let dropped = (waiting.len() >= limit)
-            .then(|| waiting.pop_front())
-            .flatten();
+        let mut dropped = Vec::new();
+        let need = cost(&packet);
+        while *bytes + need > limit
+            && let Some(oldest) = waiting.pop_front()
+        {
+            *bytes -= cost(&oldest);
+            dropped.push(oldest);
+        }
+        *bytes += need;
         waiting.push_back(packet);
         dropped
     }
@@ -233,6 +243,11 @@ impl Entry {
             State::Failed | State::Known { .. } | State::Permanent(_) => None,
         }
     }
+}
+
+/// What a packet that waits costs in memory.
+pub(super) fn cost(packet: &TxPacket) -> usize {
+    packet.len() + 512
 }
 
 /// From a half to one and a half of the configured time, so that neighbours do not expire together.

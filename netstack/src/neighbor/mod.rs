@@ -13,7 +13,7 @@ use crate::link::MacAddr;
 use crate::network::IfaceId;
 use crate::rng::{KeyedState, Rng};
 use crate::time::{Duration, Instant};
-use entry::Entry;
+use entry::{Entry, cost};
 
 /// The settings, with the names of `net.ipv4.neigh.default`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,8 +30,8 @@ pub struct NeighborConfig {
     pub mcast_solicit: u32,
     /// An address does not change again within this long, unless the packet was a gratuitous one.
     pub locktime: Duration,
-    /// Packets that wait for one neighbour; beyond that the oldest is dropped.
-    pub unres_qlen: usize,
+    /// Bytes of packets that wait for one neighbour; beyond that the oldest is dropped.
+    pub unres_qlen_bytes: usize,
     /// Entries at most.
     pub gc_thresh3: usize,
 }
@@ -45,7 +45,7 @@ impl Default for NeighborConfig {
             ucast_solicit: 3,
             mcast_solicit: 3,
             locktime: Duration::from_secs(1),
-            unres_qlen: 101,
+            unres_qlen_bytes: 212_992,
             gc_thresh3: 1024,
         }
     }
@@ -111,13 +111,20 @@ pub(crate) struct NeighborTable {
     entries: HashMap<(IfaceId, IpAddr), Entry, KeyedState>,
     /// No later than the earliest deadline of any entry.
     wake: Option<Instant>,
+    /// What all packets that wait cost, at most [`HELD_MAX`].
+    held: usize,
 }
+
+/// Bytes of packets that wait for any neighbour: a program that sends to a thousand absent addresses
+/// gets no more.
+const HELD_MAX: usize = 8 << 20;
 
 impl NeighborTable {
     pub(crate) fn new(rng: &mut Rng) -> Self {
         Self {
             entries: HashMap::with_hasher(KeyedState::new(rng)),
             wake: None,
+            held: 0,
         }
     }
 
@@ -130,33 +137,41 @@ impl NeighborTable {
         config: &NeighborConfig,
     ) -> Resolution {
         let key = (iface, addr);
-        if !self.entries.contains_key(&key) {
-            if !self.make_room(config) {
-                return Resolution::Full;
-            }
-            self.entries.insert(key, Entry::new());
-        }
-        let Some(entry) = self.entries.get_mut(&key) else {
+        let full = self.entries.len() >= config.gc_thresh3;
+        if full && !self.entries.contains_key(&key) && !self.make_room(config) {
             return Resolution::Full;
-        };
+        }
+        let entry = self.entries.entry(key).or_insert_with(Entry::new);
         let resolution = entry.use_now(now, config);
         let deadline = entry.deadline();
         self.wake_by(deadline);
         resolution
     }
 
-    /// Keeps a packet until the neighbour answers; returns the oldest one if there are too many.
+    /// Keeps a packet until the neighbour answers; returns how many had to go for it, itself included.
     pub(crate) fn hold(
         &mut self,
         iface: IfaceId,
         addr: IpAddr,
         packet: TxPacket,
         config: &NeighborConfig,
-    ) -> Option<TxPacket> {
-        match self.entries.get_mut(&(iface, addr)) {
-            Some(entry) => entry.hold(packet, config.unres_qlen),
-            None => Some(packet),
+    ) -> usize {
+        let need = cost(&packet);
+        let Some(entry) = self.entries.get_mut(&(iface, addr)) else {
+            return 1;
+        };
+        if self.held + need > HELD_MAX {
+            return 1;
         }
+        self.held += need;
+        let dropped = entry.hold(packet, config.unres_qlen_bytes);
+        let count = dropped.len();
+        self.release(&dropped);
+        count
+    }
+
+    fn release(&mut self, packets: &[TxPacket]) {
+        self.held -= packets.iter().map(cost).sum::<usize>();
     }
 
     /// Learns the address of a neighbour; returns the packets that waited for it.
@@ -177,10 +192,12 @@ impl NeighborTable {
             }
             self.entries.insert(key, Entry::new());
         }
-        match self.entries.get_mut(&key) {
-            Some(entry) => entry.learn(now, mac, evidence, config, rng),
-            None => Vec::new(),
-        }
+        let Some(entry) = self.entries.get_mut(&key) else {
+            return Vec::new();
+        };
+        let released = entry.learn(now, mac, evidence, config, rng);
+        self.release(&released);
+        released
     }
 
     /// A transport had an answer from beyond this neighbour.
@@ -205,7 +222,9 @@ impl NeighborTable {
         mac: MacAddr,
     ) -> Vec<TxPacket> {
         let entry = self.entries.entry((iface, addr)).or_insert_with(Entry::new);
-        entry.set_permanent(mac)
+        let released = entry.set_permanent(mac);
+        self.release(&released);
+        released
     }
 
     /// Every neighbour with its state and address.
@@ -235,6 +254,7 @@ impl NeighborTable {
         }
         self.wake = None;
         let mut earliest: Option<Instant> = None;
+        let first = actions.len();
         for ((iface, addr), entry) in &mut self.entries {
             if entry.deadline().is_some_and(|deadline| deadline <= now) {
                 actions.extend(entry.expire(now, *iface, *addr, config));
@@ -244,6 +264,11 @@ impl NeighborTable {
             }
         }
         self.wake_by(earliest);
+        for action in &actions[first..] {
+            if let Action::Unreachable { packets } = action {
+                self.release(packets);
+            }
+        }
     }
 
     fn wake_by(&mut self, deadline: Option<Instant>) {

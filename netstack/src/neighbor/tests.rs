@@ -31,10 +31,10 @@ impl Bench {
             .resolve(self.now, IFACE, Self::addr(last), &self.config);
         if matches!(resolution, Resolution::Hold { .. }) {
             let packet = TxPacket::default();
-            assert!(
+            assert_eq!(
                 self.table
-                    .hold(IFACE, Self::addr(last), packet, &self.config)
-                    .is_none()
+                    .hold(IFACE, Self::addr(last), packet, &self.config),
+                0
             );
         }
         resolution
@@ -148,15 +148,15 @@ fn strangers_earn_an_entry_only_by_asking_for_us() {
 fn bounded_in_entries_and_packets() {
     let mut bench = Bench::new();
     bench.config.gc_thresh3 = 2;
-    bench.config.unres_qlen = 2;
+    bench.config.unres_qlen_bytes = 2 * 512;
     bench.send(1);
     bench.send(1);
     let packet = TxPacket::default();
-    assert!(
+    assert_eq!(
         bench
             .table
-            .hold(IFACE, Bench::addr(1), packet, &bench.config)
-            .is_some()
+            .hold(IFACE, Bench::addr(1), packet, &bench.config),
+        1
     );
     bench.learn(2, MAC, Evidence::Request);
     bench.learn(3, MAC, Evidence::Request);

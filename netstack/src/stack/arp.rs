@@ -58,12 +58,14 @@ impl Net {
         }
     }
 
-    /// False for addresses that no neighbour can have: none, group, broadcast and our own.
+    /// False for addresses that no neighbour can have: none, group, broadcast, our own, and those
+    /// that are not on the link.
     fn may_be_neighbor(&self, id: IfaceId, addr: Ipv4Addr) -> bool {
         let bad = addr.is_unspecified() || addr.is_loopback() || addr.octets()[0] >= 224;
         let addr = IpAddr::V4(addr);
-        !bad && !self.is_local(addr)
-            && !self.iface(id).is_some_and(|iface| iface.is_broadcast(addr))
+        let on_link = self.routes.lookup(addr, Some(id));
+        let on_link = on_link.is_some_and(|route| route.gateway.is_none());
+        !bad && on_link && !self.is_local(addr) && !self.is_broadcast(addr)
     }
 
     /// Asks for a neighbour, by broadcast or at the address that it had.

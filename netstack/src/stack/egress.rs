@@ -231,7 +231,7 @@ impl Net {
             Resolution::Known(mac) => self.send_framed(iface, mac, packet),
             Resolution::Hold { solicit } => {
                 let dropped = self.neighbors.hold(iface, next, packet, &config);
-                self.stats.neigh_out_discards += u64::from(dropped.is_some());
+                self.stats.neigh_out_discards += dropped as u64;
                 if solicit {
                     self.solicit(iface, next, None);
                 }

@@ -165,23 +165,18 @@ impl Stack {
     ///
     /// # Errors
     /// `AddrFamily`, `NetUnreachable`, `Access` for a broadcast address without the option,
-    /// `AddrNotAvailable` if no port is free.
+    /// `WouldBlock` if no port is free.
     pub fn udp_connect(&mut self, id: SocketId, remote: SocketAddr) -> Result<(), SocketError> {
         let remote = self.udp_destination(id, remote)?;
         let socket = self.udp.get(id)?;
         let chosen = (!socket.local_by_connect).then_some(socket.local);
         let route = self.net.route(remote.ip(), chosen, socket.options.iface)?;
         if socket.claim.is_none() {
-            let claim = claim_for(socket, route.src, 0);
-            let range = self.ephemeral_ports();
-            let port = self.udp.connect_port(claim, route.src, remote, range)?;
-            let claim = Claim {
-                port,
-                by_connect: true,
-                ..claim
-            };
-            self.udp.get_mut(id)?.claim = Some(claim);
-            self.udp.enter(id, claim);
+            // As in Linux the port is held for every local address, and never shared: the socket may
+            // be disconnected later, and keeps it.
+            let claim = claim_for(socket, socket.local, 0);
+            let none_left = |_| SocketError::WouldBlock;
+            self.udp_claim(id, claim).map_err(none_left)?;
         }
         let socket = self.udp.get_mut(id)?;
         if socket.local.is_unspecified() || socket.local_by_connect {

@@ -2,8 +2,7 @@
 
 use core::hash::Hasher;
 use std::collections::HashMap;
-use std::net::{IpAddr, SocketAddr};
-use std::ops::RangeInclusive;
+use std::net::IpAddr;
 
 use siphasher::sip::SipHasher13;
 use smallvec::SmallVec;
@@ -168,34 +167,6 @@ impl UdpTable {
                 events.mark(id);
             }
         }
-    }
-
-    /// Takes an ephemeral port for a connection from `local` to `remote`.
-    ///
-    /// # Errors
-    /// `AddrNotAvailable` if none is left.
-    pub(crate) fn connect_port(
-        &mut self,
-        claim: Claim,
-        local: IpAddr,
-        remote: SocketAddr,
-        range: RangeInclusive<u16>,
-    ) -> Result<u16, SocketError> {
-        let Self {
-            ports,
-            by_port,
-            sockets,
-            ..
-        } = self;
-        let is_pair = |id: &SocketId| {
-            let socket = sockets.get(*id);
-            socket.is_some_and(|s| s.local == local && s.remote == Some(remote))
-        };
-        ports.connect_any(claim, remote, range, |port| {
-            by_port
-                .get(&port)
-                .is_some_and(|ids| ids.iter().any(is_pair))
-        })
     }
 
     /// The socket.
