@@ -237,8 +237,17 @@ pub struct Icmp {
     pub mtu: Option<u16>,
     /// Echo identifier.
     pub id: Option<u16>,
-    /// Sequence number and payload length of the TCP segment that it complains about.
-    pub echoed: Option<(u32, u16)>,
+    /// The packet that it complains about.
+    pub echoed: Option<Echoed>,
+}
+
+/// The packet of ours that an ICMP error quotes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Echoed {
+    /// A TCP segment: sequence number and payload length.
+    Tcp(u32, u16),
+    /// A UDP datagram: payload length.
+    Udp(u16),
 }
 
 /// A system call.

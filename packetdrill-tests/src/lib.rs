@@ -24,6 +24,7 @@ use ast::{Pos, Script};
 use report::{Failure, Verdict};
 use run::Config;
 use run::kernel::Kernel;
+use run::stack::Netstack;
 
 /// What scripts are run against.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,11 +74,10 @@ pub fn run_text(source: &str, against: Against, config: &Config) -> Result<(), B
     }
 }
 
-fn run_on_netstack(_script: &Script, _config: Config) -> Result<(), Box<Failure>> {
-    Err(Box::new(Failure::error(
-        Pos::default(),
-        "netstack has no sockets yet",
-    )))
+fn run_on_netstack(script: &Script, config: Config) -> Result<(), Box<Failure>> {
+    let mut stack = Netstack::new(&config.addresses)
+        .map_err(|message| Failure::error(Pos::default(), message))?;
+    run::run(script, &mut stack, config)
 }
 
 fn run_on_kernel(script: &Script, config: Config) -> Result<(), Box<Failure>> {

@@ -105,9 +105,13 @@ impl Failure {
             Blame::Script => "ERROR",
         };
         // Writing to a String cannot fail.
-        let _ = writeln!(out, "{kind} {path}:{}: {}", self.pos.line, self.summary);
-        if let Some(line) = source.lines().nth(self.pos.line.saturating_sub(1) as usize) {
+        // Line 0: the script as a whole.
+        if let Some(index) = self.pos.line.checked_sub(1) {
+            let _ = writeln!(out, "{kind} {path}:{}: {}", self.pos.line, self.summary);
+            let line = source.lines().nth(index as usize).unwrap_or_default();
             let _ = writeln!(out, "  {:>5} | {}", self.pos.line, line.trim_end());
+        } else {
+            let _ = writeln!(out, "{kind} {path}: {}", self.summary);
         }
         self.render_rows(&mut out);
         if !self.history.is_empty() {
@@ -161,7 +165,7 @@ mod tests {
         let text = failure.render("x.pkt", "first\n+0 > S. 0:0(0)\n");
         assert!(text.starts_with("FAIL x.pkt:2: packet differs\n      2 | +0 > S. 0:0(0)\n"));
         let flags = text.lines().find(|line| line.contains("flags")).unwrap();
-        assert!(flags.contains("S.") && flags.ends_with("R.         <-- differs"));
+        assert!(flags.contains("S.") && flags.ends_with("<-- differs"));
         assert!(
             !text
                 .lines()

@@ -1,7 +1,7 @@
 //! ICMP lines: `icmp unreachable frag_needed mtu 1200 [1:1001(1000)]`.
 
 use super::{Cursor, Result};
-use crate::ast::Icmp;
+use crate::ast::{Echoed, Icmp};
 use crate::lex::Kind;
 
 /// Names of the ICMPv4 types.
@@ -66,9 +66,21 @@ impl Cursor {
             icmp.id = Some(self.int("an echo identifier")?);
         }
         if self.eat('[') {
-            icmp.echoed = Some(self.sequence()?);
+            icmp.echoed = Some(self.echoed()?);
             self.expect(']')?;
         }
         Ok(icmp)
+    }
+
+    /// `1:1001(1000)` or `udp (1000)`.
+    fn echoed(&mut self) -> Result<Echoed> {
+        if !self.eat_word("udp") {
+            let (seq, len) = self.sequence()?;
+            return Ok(Echoed::Tcp(seq, len));
+        }
+        self.expect('(')?;
+        let len = self.int("a payload length")?;
+        self.expect(')')?;
+        Ok(Echoed::Udp(len))
     }
 }

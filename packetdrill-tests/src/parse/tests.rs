@@ -107,7 +107,7 @@ fn udp_icmp_commands_and_code() {
         panic!("no ICMP");
     };
     assert_eq!((icmp.kind, icmp.code, icmp.mtu), (3, 4, Some(1200)));
-    assert_eq!(icmp.echoed, Some((1, 10)));
+    assert_eq!(icmp.echoed, Some(Echoed::Tcp(1, 10)));
 }
 
 #[test]

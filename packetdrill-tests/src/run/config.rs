@@ -17,6 +17,8 @@ pub struct Config {
     pub addresses: Addresses,
     /// Microseconds per tick of outgoing TS values; 0: they are not compared.
     pub ts_tick: Micros,
+    /// Segments are never put together to make up what a line expects.
+    pub strict_segments: bool,
     /// TS echoes that the script made up are scaled, and not refused.
     pub ts_ecr_scaled: bool,
     /// Packets left over at the very end of the script are no failure.
@@ -36,6 +38,7 @@ impl Default for Config {
                 mtu: 1500,
             },
             ts_tick: 0,
+            strict_segments: false,
             ts_ecr_scaled: false,
             allow_trailing: false,
             ignore_ecr: false,
@@ -67,6 +70,7 @@ impl Config {
             "tolerance_percent" => self.tolerance_percent = number(value()?)?,
             "tcp_ts_tick_usecs" => self.ts_tick = number(value()?)?,
             "tcp_ts_ecr_scaled" => self.ts_ecr_scaled = true,
+            "strict_segments" => self.strict_segments = true,
             "allow_trailing" => self.allow_trailing = true,
             "mtu" => self.addresses.mtu = number(value()?)?,
             "bind_port" => self.addresses.local.set_port(number(value()?)?),
@@ -80,10 +84,8 @@ impl Config {
             "ip_version" if value()? != "ipv4" => {
                 return Err(format!("--ip_version={} is not supported", value()?));
             }
-            // Where the peer's route and the capture link lie makes no difference here; every
-            // segment's length is compared anyway.
-            "ip_version" | "gateway_ip" | "netmask_ip" | "strict_segments" | "send_omit_free"
-            | "speed" | "mss" => {}
+            // The peer's route and the capture link make no difference here.
+            "ip_version" | "gateway_ip" | "netmask_ip" | "send_omit_free" | "speed" | "mss" => {}
             other => return Err(format!("the option --{other} is not supported")),
         }
         Ok(())

@@ -4,22 +4,31 @@ use super::flow::{FlowId, Ports, live_ports};
 use super::target::Sent;
 use super::times::{self, Due};
 use super::wire::{Datagram, Segment, Transport, flags_text, options_text};
-use super::{Outcome, PATIENCE_REAL, PATIENCE_VIRTUAL, Runner, pattern};
-use crate::ast::{Body, Direction, Flags, Packet, Pos, Tcp, TcpOption, Tos};
+use super::{Config, Outcome, PATIENCE_REAL, PATIENCE_VIRTUAL, Runner, pattern};
+use crate::ast::{Body, Direction, Flags, Micros, Packet, Pos, Tcp, TcpOption, Tos};
 use crate::report::{Failure, Row};
 
 impl Runner<'_> {
     pub(super) fn expect(&mut self, pos: Pos, packet: &Packet, due: Due) -> Outcome {
         let tolerance = due.tolerance(self.config.tolerance, self.config.tolerance_percent);
         let sent = self.next_sent(pos, packet, due, tolerance)?;
-        let datagram = Datagram::decode(&sent.bytes, sent.checksummed).map_err(|message| {
+        let mut datagram = Datagram::decode(&sent.bytes, sent.checksummed).map_err(|message| {
             Failure::mismatch(pos, format!("bad packet: {message}"), Vec::new())
         })?;
+        if let Body::Tcp(line) = &packet.body {
+            let deadline = sent.at + tolerance;
+            self.aggregate(&mut datagram, usize::from(line.len), deadline)?;
+        }
+        if !self.target.is_virtual() {
+            // Real time drifts: what follows counts from when this happened.
+            self.clock.happened(sent.at);
+        }
+        let ts_tolerance = due.tolerance_from_start(tolerance, self.config.tolerance_percent);
         let mut rows = vec![time_row(due, tolerance, sent.at)];
         rows.extend(ip_rows(packet, &datagram));
         let shown = match (&packet.body, &datagram.transport) {
-            (Body::Tcp(line), Transport::Tcp(segment)) => {
-                self.compare_tcp(packet, line, &datagram, segment.clone(), &mut rows)
+            (Body::Tcp(line), Transport::Tcp(_)) => {
+                self.compare_tcp(packet, line, &datagram, ts_tolerance, &mut rows)
             }
             (Body::Udp(len), Transport::Udp(payload)) => {
                 rows.push(self.flow_row(packet, &datagram));
@@ -85,9 +94,12 @@ impl Runner<'_> {
         packet: &Packet,
         line: &Tcp,
         datagram: &Datagram,
-        mut segment: Segment,
+        ts_tolerance: Micros,
         rows: &mut Vec<Row>,
     ) -> String {
+        let Transport::Tcp(mut segment) = datagram.transport.clone() else {
+            return datagram.to_string();
+        };
         let live = live_ports(
             Direction::Out,
             datagram.source.port(),
@@ -108,11 +120,11 @@ impl Runner<'_> {
             }
         };
         match flow {
-            Some(id) => self.flows.get_mut(id).to_script(&mut segment, line),
+            Some(id) => self.flows.get_mut(id).map_outbound(&mut segment, line),
             None => segment = self.peek(found, &segment),
         }
         let payload = self.payload_row(&segment, line);
-        rows.extend(tcp_rows(line, &segment, &self.config));
+        rows.extend(tcp_rows(line, &segment, ts_tolerance, &self.config));
         rows.push(payload);
         let mut shown = datagram.clone();
         shown.transport = Transport::Tcp(segment);
@@ -225,7 +237,7 @@ fn ip_rows(packet: &Packet, datagram: &Datagram) -> Vec<Row> {
     tos.into_iter().chain(ttl).collect()
 }
 
-fn tcp_rows(line: &Tcp, segment: &Segment, config: &super::Config) -> Vec<Row> {
+fn tcp_rows(line: &Tcp, segment: &Segment, ts_tolerance: Micros, config: &Config) -> Vec<Row> {
     let acks = line.flags.has(Flags::ACK);
     let ack = match line.ack {
         None if acks => Row::open("ack", segment.ack.to_string()),
@@ -247,12 +259,17 @@ fn tcp_rows(line: &Tcp, segment: &Segment, config: &super::Config) -> Vec<Row> {
     }
     rows.push(match &line.options {
         None => Row::open("options", options_text(&segment.options)),
-        Some(options) => options_row(options, &segment.options, config),
+        Some(options) => options_row(options, &segment.options, ts_tolerance, config),
     });
     rows
 }
 
-fn options_row(expected: &[TcpOption], seen: &[TcpOption], config: &super::Config) -> Row {
+fn options_row(
+    expected: &[TcpOption],
+    seen: &[TcpOption],
+    ts_tolerance: Micros,
+    config: &Config,
+) -> Row {
     // End-of-list bytes are padding on the wire.
     let expected: Vec<TcpOption> = expected
         .iter()
@@ -268,7 +285,7 @@ fn options_row(expected: &[TcpOption], seen: &[TcpOption], config: &super::Confi
             },
         ) => {
             let off = i64::from(val.wrapping_sub(*seen_val).cast_signed()).abs();
-            (off * config.ts_tick <= config.tolerance) && (config.ignore_ecr || ecr == seen_ecr)
+            (off * config.ts_tick <= ts_tolerance) && (config.ignore_ecr || ecr == seen_ecr)
         }
         (one, other) => one == other,
     };

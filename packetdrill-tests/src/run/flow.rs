@@ -151,7 +151,11 @@ impl Flow {
     ///
     /// # Errors
     /// It echoes a timestamp that we never sent, and `scaled` is off.
-    pub(super) fn to_wire(&mut self, segment: &mut Segment, scaled: bool) -> Result<(), String> {
+    pub(super) fn map_inbound(
+        &mut self,
+        segment: &mut Segment,
+        scaled: bool,
+    ) -> Result<(), String> {
         let syn = segment.flags.has(Flags::SYN);
         if syn {
             self.note_peer_syn(segment);
@@ -205,7 +209,7 @@ impl Flow {
     }
 
     /// What a segment of ours looks like in script space, next to the line that expects it.
-    pub(super) fn to_script(&mut self, segment: &mut Segment, line: &crate::ast::Tcp) {
+    pub(super) fn map_outbound(&mut self, segment: &mut Segment, line: &crate::ast::Tcp) {
         let syn = segment.flags.has(Flags::SYN);
         if syn {
             self.note_our_syn(segment, line.seq);
@@ -276,7 +280,7 @@ impl Flow {
             urg: None,
             options: None,
         };
-        self.clone().to_script(&mut copy, &line);
+        self.clone().map_outbound(&mut copy, &line);
         copy
     }
 

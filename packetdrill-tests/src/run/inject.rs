@@ -5,7 +5,7 @@ use std::net::SocketAddrV4;
 use super::flow::FlowId;
 use super::wire::{Datagram, Segment, Transport};
 use super::{Outcome, Runner, pattern};
-use crate::ast::{Body, Flags, Icmp, Packet, Pos, Tcp, Tos};
+use crate::ast::{Body, Echoed, Flags, Icmp, Packet, Pos, Tcp, Tos};
 use crate::report::Failure;
 
 /// TTL of injected packets.
@@ -20,7 +20,7 @@ impl Runner<'_> {
                 let mut segment = script_segment(tcp);
                 self.flows
                     .get_mut(flow)
-                    .to_wire(&mut segment, self.config.ts_ecr_scaled)
+                    .map_inbound(&mut segment, self.config.ts_ecr_scaled)
                     .map_err(|message| Failure::error(pos, message))?;
                 (flow, Transport::Tcp(segment))
             }
@@ -93,18 +93,27 @@ impl Runner<'_> {
     fn quote(&self, pos: Pos, flow: FlowId, icmp: &Icmp) -> Outcome<Vec<u8>> {
         const IP_AND_EIGHT: usize = 28;
         let (flow, addresses) = (self.flows.get(flow), &self.config.addresses);
-        let (seq, len) = icmp.echoed.unwrap_or((1, 0));
+        let transport = match icmp.echoed {
+            Some(Echoed::Udp(len)) => Transport::Udp(vec![0; usize::from(len)]),
+            tcp => {
+                let (seq, len) = match tcp {
+                    Some(Echoed::Tcp(seq, len)) => (seq, len),
+                    _ => (1, 0),
+                };
+                Transport::Tcp(Segment {
+                    flags: Flags(Flags::ACK),
+                    seq: flow.our_seq(seq),
+                    payload: vec![0; usize::from(len)],
+                    ..Segment::default()
+                })
+            }
+        };
         let quoted = Datagram {
             source: SocketAddrV4::new(*addresses.local.ip(), flow.live.local),
             destination: SocketAddrV4::new(*addresses.remote.ip(), flow.live.remote),
             tos: 0,
             ttl: 64,
-            transport: Transport::Tcp(Segment {
-                flags: Flags(Flags::ACK),
-                seq: flow.our_seq(seq),
-                payload: vec![0; usize::from(len)],
-                ..Segment::default()
-            }),
+            transport,
         };
         let mut bytes = quoted
             .encode()

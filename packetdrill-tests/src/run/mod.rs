@@ -3,6 +3,7 @@
 //! The runner owns the order of things: it lets the target's time pass up to each event, keeps what
 //! the target sends until a line expects it, and holds blocking calls open until they return.
 
+mod aggregate;
 mod calls;
 mod config;
 mod expect;
@@ -12,6 +13,7 @@ pub mod kernel;
 mod pattern;
 mod python;
 mod setup;
+pub mod stack;
 mod symbols;
 mod target;
 mod times;

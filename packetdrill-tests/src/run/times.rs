@@ -51,7 +51,20 @@ impl Clock {
     }
 }
 
+impl Clock {
+    /// The last event happened at `at`, and the next counts from there.
+    pub(super) fn happened(&mut self, at: Micros) {
+        self.last = at;
+        self.loose = false;
+    }
+}
+
 impl Due {
+    /// How far a clock that started with the script may be off by now.
+    pub(super) fn tolerance_from_start(&self, fixed: Micros, percent: f64) -> Micros {
+        fixed.max((self.end as f64 * percent / 100.0) as Micros)
+    }
+
     /// How far from the due time an event may lie.
     pub(super) fn tolerance(&self, fixed: Micros, percent: f64) -> Micros {
         let share = (self.end - self.before) as f64 * percent / 100.0;

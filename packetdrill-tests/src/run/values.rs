@@ -116,8 +116,11 @@ pub(super) fn option_bytes(expr: &Expr, len: usize) -> Result<Vec<u8>, String> {
     }
 }
 
-/// The buffers of an iovec array: `[{..., 10}, {"abc", 3}]`, each as its content, if given, and length.
-pub(super) fn iovec(expr: &Expr) -> Result<Vec<(Option<Vec<u8>>, usize)>, String> {
+/// A buffer of an iovec: its content, if given, and length.
+pub(super) type Buffer = (Option<Vec<u8>>, usize);
+
+/// The buffers of an iovec array: `[{..., 10}, {"abc", 3}]`.
+pub(super) fn iovec(expr: &Expr) -> Result<Vec<Buffer>, String> {
     let Expr::Array(items) = expr else {
         return Err("an array of {buffer, length} is needed here".to_owned());
     };

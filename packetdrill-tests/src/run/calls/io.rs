@@ -181,7 +181,7 @@ fn arguments(name: &str, args: &[Expr]) -> Args<Io> {
     }
 }
 
-fn gather(parts: Vec<(Option<Vec<u8>>, usize)>, flags: i32) -> Args<Io> {
+fn gather(parts: Vec<values::Buffer>, flags: i32) -> Args<Io> {
     let len = parts.iter().map(|(_, len)| len).sum();
     let given = parts.iter().any(|(content, _)| content.is_some());
     let content = given

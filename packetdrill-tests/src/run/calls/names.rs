@@ -59,10 +59,10 @@ impl Runner<'_> {
 
     pub(super) fn sys_bind(&mut self, args: &[Expr]) -> Args<Attempt> {
         let address = values::address(arg(args, 1)?)?.unwrap_or(self.config.addresses.local);
-        Ok(self.with_socket(args, |runner, socket| {
+        self.with_socket(args, |runner, socket| {
             runner.target.bind(socket.handle, address)?;
             Ok(0)
-        })?)
+        })
     }
 
     pub(super) fn sys_listen(&mut self, args: &[Expr]) -> Args<Attempt> {

@@ -216,14 +216,9 @@ impl Target for Kernel {
     }
 
     fn poll(&mut self, handle: Handle) -> i16 {
-        let Ok(fd) = self.fd(handle) else {
-            return libc::POLLNVAL;
-        };
-        let all = libc::POLLIN | libc::POLLPRI | libc::POLLOUT | libc::POLLRDHUP;
-        let mut fds = [PollFd::new(fd, PollFlags::from_bits_retain(all))];
-        match ppoll(&mut fds, Some(TimeSpec::new(0, 0)), None) {
-            Ok(_) => fds[0].revents().map_or(0, |events| events.bits()),
-            Err(_) => 0,
+        match self.fd(handle) {
+            Ok(fd) => sys::poll_now(fd),
+            Err(_) => libc::POLLNVAL,
         }
     }
 

@@ -64,6 +64,18 @@ pub(super) fn get_option(
     Ok(value)
 }
 
+/// What a socket is ready for now, POLLRDHUP included.
+pub(super) fn poll_now(fd: BorrowedFd<'_>) -> i16 {
+    let mut entry = libc::pollfd {
+        fd: fd.as_raw_fd(),
+        events: libc::POLLIN | libc::POLLPRI | libc::POLLOUT | libc::POLLRDHUP,
+        revents: 0,
+    };
+    // SAFETY: one valid entry, for the length of a call that does not wait.
+    let count = unsafe { libc::poll(&raw mut entry, 1, 0) };
+    if count > 0 { entry.revents } else { 0 }
+}
+
 /// ioctl(2) that fills an integer.
 pub(super) fn ioctl_int(fd: BorrowedFd<'_>, request: u64) -> Result<i32, Errno> {
     const SIOCINQ: u64 = 0x541b;
