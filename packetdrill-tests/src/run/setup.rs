@@ -92,6 +92,8 @@ fn invalid(name: &str, value: &str, why: &str) -> String {
 /// Takes a command's text apart, line by line.
 fn steps(text: &str) -> Result<Vec<Step>, String> {
     let mut all = Vec::new();
+    // A backslash at its end continues a line.
+    let text = text.replace("\\\n", " ");
     for line in text.lines().flat_map(|line| line.split([';', '&'])) {
         let line = line.split('#').next().unwrap_or_default();
         let line = line.split('>').next().unwrap_or_default();

@@ -13,10 +13,14 @@ use nix::errno::Errno;
 pub(super) fn set(stack: &mut Stack, name: &str, value: &str) -> Result<(), SettingError> {
     let known = name.starts_with("net.ipv4.") || name.starts_with("net.core.");
     let last = name.rsplit('.').next().unwrap_or_default();
-    if !known {
+    if !known || stack.setting(last).is_none() {
         return Err(SettingError::Unknown);
     }
-    match stack.set_setting(last, value) {
+    // The kernel takes hexadecimal numbers too.
+    let hex = value.strip_prefix("0x");
+    let number = hex.and_then(|digits| u32::from_str_radix(digits, 16).ok());
+    let value = number.map_or_else(|| value.to_owned(), |number| number.to_string());
+    match stack.set_setting(last, &value) {
         Ok(()) => Ok(()),
         Err(StackError::Unknown) => Err(SettingError::Unknown),
         Err(error) => Err(SettingError::Invalid(error.to_string())),
