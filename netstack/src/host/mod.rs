@@ -5,7 +5,7 @@
 //! woken. Device writes happen outside that lock, under the device's own, in order.
 //!
 //! Two ways to use it:
-//! - [`UdpSocket`], [`Pinger`]: blocking calls with timeouts, as in `std::net`.
+//! - [`TcpListener`], [`TcpStream`], [`UdpSocket`], [`Pinger`]: blocking calls with timeouts, as in `std::net`.
 //! - [`Net::with`] for non-blocking calls on the stack from any thread, [`Net::subscribe`] to be told of
 //!   readiness, and [`Net::park`] to block in one's own way, while serving the devices.
 //!
@@ -19,6 +19,7 @@ mod ping;
 mod port;
 mod reactor;
 mod subscribe;
+mod tcp;
 mod udp;
 mod waiter;
 
@@ -27,5 +28,6 @@ pub use errno::errno;
 pub use net::{DEVICES_MAX, Net, WakeStats};
 pub use ping::Pinger;
 pub use subscribe::{SubscriptionId, Target};
+pub use tcp::{TcpListener, TcpStream};
 pub use udp::UdpSocket;
 pub use waiter::Waiter;

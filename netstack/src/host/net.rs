@@ -42,8 +42,10 @@ struct Inner {
     ports: Vec<Port>,
     reactor: Reactor,
     clock: Clock,
-    /// An application thread waits for the devices.
+    /// An application thread serves the devices while it is blocked.
     has_leader: AtomicBool,
+    /// That thread waits for them now, or is about to.
+    leader_waits: AtomicBool,
     stopping: AtomicBool,
     dedicated_wakes: AtomicU64,
     leader_returns: AtomicU64,
@@ -97,6 +99,7 @@ impl Net {
             reactor,
             clock,
             has_leader: AtomicBool::new(false),
+            leader_waits: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
             dedicated_wakes: AtomicU64::new(0),
             leader_returns: AtomicU64::new(0),
@@ -199,7 +202,8 @@ impl Inner {
         let mut held = Held::new();
         self.gather(&mut core, now, &mut held, None);
         self.leave(core, now).make();
-        self.serve(held, &|| false);
+        // A caller with packets to send takes in at most a batch: the rest is for who waits for it.
+        self.serve(held, &|| true);
         result
     }
 
@@ -239,7 +243,8 @@ impl Inner {
         calls
     }
 
-    /// Moves packets between devices and stack until none has any, or `enough` says so.
+    /// Moves packets between devices and stack until none has any. Once `enough` says so, nothing more
+    /// is received.
     fn serve<'a>(&'a self, mut held: Held<'a>, enough: &dyn Fn() -> bool) {
         // Each port is in `held` at most once, because it is locked there: it always has room.
         while let Some((port, mut guard)) = held.pop() {
@@ -271,14 +276,14 @@ impl Inner {
     ) {
         // After a batch that was not full there is nothing left, or the descriptor says so once armed.
         let mut drained = !port.has_spoken();
+        let mut leaving = false;
         loop {
             let now = self.clock.now();
             let has_room = port.send(work, now, &self.reactor);
-            let received = if !drained || work.is_due(now) {
-                port.receive(work, now, &self.reactor)
-            } else {
-                0
-            };
+            let mut received = 0;
+            if !leaving && (!drained || work.is_due(now)) {
+                received = port.receive(work, now, &self.reactor);
+            }
             drained |= received < BATCH_MAX;
             if received == 0 && !has_room {
                 return;
@@ -296,10 +301,8 @@ impl Inner {
             }
             self.gather(&mut core, now, others, Some(port));
             self.leave(core, now).make();
-            if enough() {
-                port.send(work, self.clock.now(), &self.reactor);
-                return;
-            }
+            // What is to be sent is sent all the same: nobody else would know of it.
+            leaving |= enough();
         }
     }
 
@@ -344,8 +347,8 @@ impl Inner {
             if self.stopping.load(Ordering::Acquire) {
                 return;
             }
-            // The poke is meant for the leader, who was not waiting yet: pass it on.
-            if events.contains(&Event::Poke) && self.has_leader.load(Ordering::Acquire) {
+            // The poke is meant for the leader, who was about to wait: pass it on.
+            if events.contains(&Event::Poke) && self.leader_waits.load(Ordering::SeqCst) {
                 std::thread::yield_now();
                 self.reactor.poke().poke();
             }
@@ -375,10 +378,13 @@ impl Inner {
             if timeout.is_some_and(|left| left.is_zero()) {
                 return false;
             }
+            self.leader_waits.store(true, Ordering::SeqCst);
             if !waiter.begin_polling() {
+                self.leader_waits.store(false, Ordering::SeqCst);
                 continue;
             }
             let events = self.reactor.wait(timeout);
+            self.leader_waits.store(false, Ordering::SeqCst);
             waiter.end_polling();
             self.leader_returns.fetch_add(1, Ordering::Relaxed);
             match events {

@@ -69,11 +69,7 @@ impl Row {
 pub type Family = &'static [Row];
 
 /// All families. A family file exports `pub(crate) const ROWS: &[Row]`; it is added here.
-const FAMILIES: &[Family] = &[
-    super::memory::ROWS,
-    super::socket::ROWS,
-    super::socket_msg::ROWS,
-];
+const FAMILIES: &[Family] = &[super::memory::ROWS];
 
 /// One more than the highest number that is looked up.
 pub const NUMBERS: usize = 512;

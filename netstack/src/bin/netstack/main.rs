@@ -1,3 +1,73 @@
-//! Entry point.
+//! The `netstack` program: a TCP/IP stack of its own on a TUN, TAP or packet device, with this
+//! machine's kernel (or whatever is on the wire) as its peer.
 
-fn main() {}
+mod device;
+mod nc;
+mod percent;
+mod ping;
+mod serve;
+mod services;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// What `--help` teaches after the options.
+const EXAMPLES: &str = "\
+Examples (as root):
+  Serve echo on port 7 and files on port 80 to this machine's kernel, over a TUN interface that
+  netstack makes and removes itself; then try  ping 10.9.0.2  and  curl http://10.9.0.2/ :
+      netstack serve --tun nst0 --addr 10.9.0.2/24 --host-addr 10.9.0.1/24 --echo 7 --http 80 /usr/share/doc
+
+  The same over a bad network, recorded for Wireshark:
+      netstack serve --tun nst0 --addr 10.9.0.2/24 --host-addr 10.9.0.1/24 --echo 7 \\
+          --loss 2% --reorder 1% --delay 5ms --pcap /tmp/bad.pcapng
+
+  As a client, through the stack, of a server that listens on this machine:
+      netstack nc --tun nst0 --addr 10.9.0.2/24 --host-addr 10.9.0.1/24 10.9.0.1 8080
+
+  Measure round trips:
+      netstack ping --tun nst0 --addr 10.9.0.2/24 --host-addr 10.9.0.1/24 -c 3 10.9.0.1";
+
+/// A user-space TCP/IP stack on a device of this machine.
+#[derive(Debug, Parser)]
+#[command(name = "netstack", version, after_long_help = EXAMPLES)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Serve echo, discard, chargen and files, and answer pings, until interrupted.
+    Serve(serve::Args),
+    /// Connect to a host, or listen, and copy between the connection and standard input and output.
+    Nc(nc::Args),
+    /// Send ICMP echo requests and print the round trips.
+    Ping(ping::Args),
+}
+
+/// A sentence for the user: what went wrong and what to do about it.
+#[derive(Debug)]
+struct Failure(String);
+
+impl<E: std::fmt::Display> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self(error.to_string())
+    }
+}
+
+fn main() -> ExitCode {
+    let done = match Cli::parse().verb {
+        Verb::Serve(args) => serve::run(&args),
+        Verb::Nc(args) => nc::run(&args),
+        Verb::Ping(args) => ping::run(&args),
+    };
+    match done {
+        Ok(code) => code,
+        Err(Failure(sentence)) => {
+            eprintln!("netstack: {sentence}");
+            ExitCode::from(1)
+        }
+    }
+}
