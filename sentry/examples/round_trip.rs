@@ -24,7 +24,7 @@ fn main() {
         std::hint::black_box(nix::unistd::getppid());
     });
     println!("native system call: {native:.0} ns");
-    for kind in [PlatformKind::Systrap] {
+    for kind in [PlatformKind::Systrap, PlatformKind::Ptrace] {
         report(kind, "all CPUs", native);
         let mut one = CpuSet::new();
         one.set(0).expect("CPU 0");

@@ -40,6 +40,22 @@ impl FpLayout {
 }
 
 impl FpLayout {
+    /// An area as signal frames have it, from one as ptrace has it.
+    pub(crate) fn frame_area(&self, plain: &[u8]) -> Vec<u8> {
+        let mut area = self.reset_area();
+        let len = plain.len().min(self.size);
+        area[..MAGIC1_AT].copy_from_slice(&plain[..MAGIC1_AT]);
+        area[HEADER_AT..len].copy_from_slice(&plain[HEADER_AT..len]);
+        area
+    }
+
+    /// The reverse, for an accepted area.
+    pub(crate) fn plain_area(area: &[u8]) -> Vec<u8> {
+        let mut plain = area[..area.len() - 4].to_vec();
+        plain[MAGIC1_AT..HEADER_AT].fill(0);
+        plain
+    }
+
     /// The reset state, as an area.
     pub(crate) fn reset_area(&self) -> Vec<u8> {
         const FCW: u16 = 0x37f;

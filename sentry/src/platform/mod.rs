@@ -3,6 +3,7 @@
 //! beside computing comes back as an [`Event`].
 
 mod fp;
+mod ptrace;
 mod sys;
 mod systrap;
 
@@ -118,6 +119,8 @@ pub enum PlatformKind {
     /// FSGSBASE instructions.
     #[default]
     Systrap,
+    /// Traced threads. Slower; works where systrap is suspected.
+    Ptrace,
 }
 
 /// Starts a platform. `memory` is the sandbox's memory file, which [`MapSource::Memory`] means.
@@ -128,6 +131,7 @@ pub enum PlatformKind {
 pub fn new(kind: PlatformKind, memory: OwnedFd) -> Result<Arc<dyn Platform>, PlatformError> {
     match kind {
         PlatformKind::Systrap => Ok(Arc::new(systrap::Systrap::start(memory)?)),
+        PlatformKind::Ptrace => Ok(Arc::new(ptrace::Ptrace::start(memory)?)),
     }
 }
 

@@ -39,6 +39,7 @@ extern "C" fn zygote_main() -> ! {
     call(112, []); // setsid: a terminal's signals are the Sentry's
     must(call(160, [RLIMIT_CORE, &[0u64; 2] as *const _ as u64]));
     must(call(157, [38, 1])); // PR_SET_NO_NEW_PRIVS
+    drop_capabilities();
     block_signals();
     handle_signals();
     unmap(0x1000, SCRATCH_FLOOR);
@@ -54,6 +55,12 @@ extern "C" fn zygote_main() -> ! {
 const SCRATCH_FLOOR: u64 = BASE;
 /// The end of user space with four-level page tables.
 const TASK_END: u64 = 0x7fff_ffff_f000;
+
+/// Gives up all capabilities: a Sentry without any must still be allowed to trace stubs.
+fn drop_capabilities() {
+    const VERSION_3: u64 = 0x2008_0522;
+    must(call(126, [&VERSION_3 as *const _ as u64, &[0u32; 6] as *const _ as u64]));
+}
 
 fn block_signals() {
     must(call(14, [2, &u64::MAX as *const _ as u64, 0, 8]));

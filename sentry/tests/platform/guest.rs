@@ -51,7 +51,7 @@ pub(crate) struct Host {
 }
 
 pub(crate) fn kinds() -> Vec<PlatformKind> {
-    vec![PlatformKind::Systrap]
+    vec![PlatformKind::Systrap, PlatformKind::Ptrace]
 }
 
 impl Host {

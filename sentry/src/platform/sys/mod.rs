@@ -3,6 +3,7 @@
 
 pub(crate) mod shared;
 pub(crate) mod start;
+pub(crate) mod trace;
 
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::sync::atomic::AtomicU32;

@@ -12,13 +12,21 @@ use super::process::Stub;
 use crate::platform::{AddressSpace, Context, MapOp, MapSource, PlatformError};
 
 /// One guest address space.
-pub(super) struct Space {
+pub(in crate::platform) struct Space {
     stub: Arc<Stub>,
 }
 
 impl Space {
     pub(super) fn new(stub: Arc<Stub>) -> Self {
         Self { stub }
+    }
+
+    /// A new guest thread.
+    pub(in crate::platform) fn new_thread(
+        &self,
+        fp: Option<&[u8]>,
+    ) -> Result<Thread, PlatformError> {
+        Thread::start(Arc::clone(&self.stub), fp)
     }
 }
 
@@ -39,7 +47,7 @@ impl AddressSpace for Space {
     }
 
     fn new_context(&self, fp: Option<&[u8]>) -> Result<Box<dyn Context>, PlatformError> {
-        Ok(Box::new(Thread::start(Arc::clone(&self.stub), fp)?))
+        Ok(Box::new(self.new_thread(fp)?))
     }
 }
 

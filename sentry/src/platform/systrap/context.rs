@@ -10,10 +10,11 @@ use sentry_abi::Regs;
 use super::frame;
 use super::layout::{CLONE_THREAD_FLAGS, INTERRUPT_SIGNAL, SLOT, slot};
 use super::process::{Stub, address, offset};
-use crate::platform::{Context, Event, Interrupt, PlatformError, fp, sys};
+use crate::platform::fp::{self, FpLayout};
+use crate::platform::{Access, Context, Event, Interrupt, PlatformError, sys};
 
 /// A guest thread of a stub, and its slot.
-pub(super) struct Thread {
+pub(in crate::platform) struct Thread {
     shared: Arc<ThreadShared>,
     /// Where the thread's `ucontext` is, as an offset in the slot.
     uc: usize,
@@ -87,12 +88,13 @@ impl Thread {
     fn round_trip(&mut self, regs: &mut Regs) -> Result<Option<Event>, PlatformError> {
         self.resume(regs);
         let waited = self.wait();
-        self.shared.in_guest.store(false, SeqCst);
+        self.leave_guest();
         waited?;
         self.take_frame(regs)
     }
 
-    fn resume(&self, regs: &Regs) {
+    /// Gives control to guest code.
+    pub(in crate::platform) fn resume(&self, regs: &Regs) {
         let stub = &self.shared.stub;
         let shared = &stub.shared;
         frame::write(shared, self.at(self.uc), address(self.shared.slot), regs);
@@ -117,7 +119,7 @@ impl Thread {
     }
 
     /// Waits until the thread has handed over.
-    fn wait(&self) -> Result<(), PlatformError> {
+    pub(in crate::platform) fn wait(&self) -> Result<(), PlatformError> {
         let stub = &self.shared.stub;
         let state = stub.shared.u32(self.at(slot::STATE));
         let sleeps = stub.shared.u32(self.at(slot::SENTRY_SLEEPS));
@@ -179,6 +181,17 @@ impl Thread {
             .map_err(|_| stub.condemn("its context holds no event"))
     }
 
+    /// Offset in the slot of a frame at this address of the stub, if it is in the slot.
+    fn frame_offset(&self, uc: u64) -> Option<usize> {
+        let uc = uc.wrapping_sub(address(self.shared.slot)) as usize;
+        let fits = uc.is_multiple_of(8)
+            && uc >= slot::STACK
+            && uc
+                .checked_add(frame::LEN)
+                .is_some_and(|end| end <= SLOT as usize);
+        fits.then_some(uc)
+    }
+
     /// Offset in the slot of the extended state, and its length; `None` for the reset state.
     fn fp_area(&self) -> Option<(usize, usize)> {
         let shared = &self.shared.stub.shared;
@@ -215,12 +228,64 @@ impl Thread {
     }
 }
 
+impl Thread {
+    /// From here on interrupts are signals; whether one is pending already, which is then taken.
+    pub(in crate::platform) fn enter_guest(&self) -> bool {
+        self.shared.in_guest.store(true, SeqCst);
+        let interrupted = self.take_interrupt();
+        if interrupted {
+            self.leave_guest();
+        }
+        interrupted
+    }
+
+    /// The end of that.
+    pub(in crate::platform) fn leave_guest(&self) {
+        self.shared.in_guest.store(false, SeqCst);
+    }
+
+    /// Whether an interrupt is pending; it is not any more.
+    pub(in crate::platform) fn take_interrupt(&self) -> bool {
+        self.shared.pending.swap(false, SeqCst)
+    }
+
+    /// What interrupts this thread.
+    pub(in crate::platform) fn interrupter(&self) -> Arc<dyn Interrupt> {
+        Arc::clone(&self.shared) as Arc<dyn Interrupt>
+    }
+
+    /// The machine's extended state.
+    pub(in crate::platform) fn fp_layout(&self) -> FpLayout {
+        self.shared.stub.common.fp
+    }
+
+    /// The host's number of the thread, if it is one of the stub's (the slot says it).
+    pub(in crate::platform) fn tid(&self) -> Option<i32> {
+        let stub = &self.shared.stub;
+        let tid = stub
+            .shared
+            .u32(self.at(slot::TID))
+            .load(Relaxed)
+            .cast_signed();
+        (tid > 0 && sys::trace::is_thread_of(stub.pid.as_raw(), tid)).then_some(tid)
+    }
+
+    /// What a page fault wanted whose `ucontext` is at this address of the stub.
+    pub(in crate::platform) fn fault_access(&self, uc: u64) -> Option<Access> {
+        let at = self.frame_offset(uc)?;
+        Some(frame::fault_access(&self.shared.stub.shared, self.at(at)))
+    }
+
+    /// The signal mask of guest threads.
+    pub(in crate::platform) fn signal_mask() -> u64 {
+        frame::guest_mask()
+    }
+}
+
 impl Context for Thread {
     fn run(&mut self, regs: &mut Regs) -> Result<Event, PlatformError> {
         loop {
-            self.shared.in_guest.store(true, SeqCst);
-            if self.shared.pending.swap(false, SeqCst) {
-                self.shared.in_guest.store(false, SeqCst);
+            if self.enter_guest() {
                 return Ok(Event::Interrupted);
             }
             let stub = Arc::clone(&self.shared.stub);
@@ -229,7 +294,7 @@ impl Context for Thread {
             drop(running);
             match event {
                 Some(event) => return Ok(event),
-                None if self.shared.pending.swap(false, SeqCst) => return Ok(Event::Interrupted),
+                None if self.take_interrupt() => return Ok(Event::Interrupted),
                 // A signal for an interrupt that was reported already.
                 None => {}
             }
@@ -250,7 +315,7 @@ impl Context for Thread {
     }
 
     fn interrupt_handle(&self) -> Arc<dyn Interrupt> {
-        Arc::clone(&self.shared) as Arc<dyn Interrupt>
+        self.interrupter()
     }
 
     fn cpu_time_ns(&self) -> u64 {

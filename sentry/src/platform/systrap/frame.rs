@@ -90,17 +90,27 @@ fn system_call(regs: &mut Regs, arch: u32) -> Event {
 const SI_KERNEL: i32 = 0x80;
 
 fn page_fault(signo: i32, code: i32, err: u64, addr: u64) -> Event {
-    const ERR_WRITE: u64 = 1 << 1;
-    const ERR_FETCH: u64 = 1 << 4;
     if signo == libc::SIGBUS {
         return Event::Exception { signo, code, addr };
     }
-    let access = match err {
+    let access = access_of(err);
+    Event::Fault { addr, access }
+}
+
+/// What an access wanted, by the processor's error code.
+fn access_of(err: u64) -> Access {
+    const ERR_WRITE: u64 = 1 << 1;
+    const ERR_FETCH: u64 = 1 << 4;
+    match err {
         _ if err & ERR_FETCH != 0 => Access::Execute,
         _ if err & ERR_WRITE != 0 => Access::Write,
         _ => Access::Read,
-    };
-    Event::Fault { addr, access }
+    }
+}
+
+/// What the access wanted that made this frame.
+pub(super) fn fault_access(shared: &Shared, uc: usize) -> Access {
+    access_of(shared.u64(uc + GREGS + 8 * greg::ERR).load(Relaxed))
 }
 
 /// Writes registers for the next return to guest code. `slot_addr` is the slot's address in the stub.
@@ -143,7 +153,7 @@ pub(super) fn set_fp_address(shared: &Shared, uc: usize, addr: u64) {
 }
 
 /// Guest threads block all signals but those that the stub handles.
-fn guest_mask() -> u64 {
+pub(super) fn guest_mask() -> u64 {
     HANDLED
         .iter()
         .fold(u64::MAX, |mask, signal| mask & !(1 << (signal - 1)))

@@ -35,6 +35,11 @@ use std::ops::Range;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
+pub(super) use self::aspace::Space;
+pub(super) use self::context::Thread;
+/// The start of the stub's text, where an undefined instruction is.
+pub(super) use self::layout::BASE as TEXT;
+
 use self::handover::Load;
 use self::process::Stub;
 use self::zygote::Zygote;
@@ -77,6 +82,13 @@ impl Systrap {
     }
 }
 
+impl Systrap {
+    /// A new, empty address space.
+    pub(super) fn new_space(&self) -> Result<Space, PlatformError> {
+        Ok(Space::new(Stub::start(Arc::clone(&self.shared))?))
+    }
+}
+
 impl Platform for Systrap {
     fn name(&self) -> &'static str {
         "systrap"
@@ -87,7 +99,6 @@ impl Platform for Systrap {
     }
 
     fn new_address_space(&self) -> Result<Arc<dyn AddressSpace>, PlatformError> {
-        let stub = Stub::start(Arc::clone(&self.shared))?;
-        Ok(Arc::new(aspace::Space::new(stub)))
+        Ok(Arc::new(self.new_space()?))
     }
 }
