@@ -191,7 +191,7 @@ impl Stack {
         match protocol {
             proto::UDP => self.udp.owner(error).is_some(),
             proto::TCP => self.tcp_owns(error),
-            _ => true,
+            _ => self.raw_owns(protocol, error),
         }
     }
 

@@ -181,7 +181,8 @@ impl Stack {
     /// Hands a whole datagram to raw sockets and to its transport.
     pub(super) fn deliver(&mut self, inbound: Inbound) {
         let raw = self.raw_in(&inbound);
-        self.net.stats.ip_in_delivers += 1;
+        let known = matches!(inbound.proto, proto::TCP | proto::UDP | proto::ICMP);
+        self.net.stats.ip_in_delivers += u64::from(raw || known);
         match inbound.proto {
             proto::TCP => self.tcp_in(&inbound),
             proto::UDP => self.udp_in(&inbound),

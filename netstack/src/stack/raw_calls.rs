@@ -62,17 +62,18 @@ impl Stack {
     /// An ICMP error about a packet of a raw or echo socket: connected ones are told.
     pub(super) fn raw_error(&mut self, protocol: u8, error: &IcmpError) {
         for (id, socket) in self.raw.iter_mut() {
-            let ours = match socket.kind {
-                RawKind::Ip(proto) => proto == protocol,
-                RawKind::Echo => {
-                    protocol == proto::ICMP && socket.ident == Some(error.local.port())
-                }
-            };
-            if ours && socket.remote == Some(error.remote.ip()) {
+            let told = sent_by(socket, protocol, error) && socket.remote == Some(error.remote.ip());
+            if told {
                 socket.queue.set_error(error.cause.error);
                 self.events.mark(id);
             }
         }
+    }
+
+    /// True if a socket exists that can have sent the packet that `error` is about.
+    pub(super) fn raw_owns(&self, protocol: u8, error: &IcmpError) -> bool {
+        let mut sockets = self.raw.iter();
+        sockets.any(|(_, socket)| sent_by(socket, protocol, error))
     }
 
     /// Opens a raw or echo socket.
@@ -264,5 +265,13 @@ impl Stack {
         (0..=u16::MAX)
             .map(|step| start.wrapping_add(step))
             .find(|ident| *ident != 0 && !self.ident_taken(*ident))
+    }
+}
+
+/// True if the socket can have sent the packet that `error` is about.
+fn sent_by(socket: &RawSocket, protocol: u8, error: &IcmpError) -> bool {
+    match socket.kind {
+        RawKind::Ip(proto) => proto == protocol,
+        RawKind::Echo => protocol == proto::ICMP && socket.ident == Some(error.local.port()),
     }
 }

@@ -332,3 +332,46 @@ mod tests {
         assert_eq!(none, Err(SocketError::AddrNotAvailable));
     }
 }
+
+#[cfg(test)]
+mod properties {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        /// Against a plain list of claims: nobody is let in who conflicts, nobody is kept out who does not.
+        #[test]
+        fn claims_are_kept_apart(
+            steps in proptest::collection::vec((0_u8..3, 0_u8..4, any::<bool>(), any::<bool>(), any::<bool>(), any::<usize>()), 1..60)
+        ) {
+            let mut ports = Ports::new(&mut crate::rng::Rng::from_seed([2; 16]));
+            let mut model: Vec<Claim> = Vec::new();
+            for (action, addr, reuse_addr, reuse_port, listening, pick) in steps {
+                let addr = match addr {
+                    0 => None,
+                    1 => Some(IpAddr::from([0, 0, 0, 0])),
+                    last => Some(IpAddr::from([10, 0, 0, last])),
+                };
+                let claim = Claim { port: 80, addr, iface: None, reuse_addr, reuse_port, listening, by_connect: false };
+                if action == 0 && !model.is_empty() {
+                    ports.release(&model.swap_remove(pick % model.len()));
+                } else if action == 1 && !model.is_empty() {
+                    let at = pick % model.len();
+                    let free = model.iter().enumerate().all(|(n, other)| n == at || !claim.conflicts(other));
+                    prop_assert_eq!(ports.change(&model[at], claim).is_ok(), free);
+                    if free {
+                        model[at] = claim;
+                    }
+                } else {
+                    let free = model.iter().all(|other| !claim.conflicts(other));
+                    prop_assert_eq!(ports.bind(claim).is_ok(), free);
+                    if free {
+                        model.push(claim);
+                    }
+                }
+            }
+            model.iter().for_each(|claim| ports.release(claim));
+            prop_assert!(ports.held.is_empty());
+        }
+    }
+}

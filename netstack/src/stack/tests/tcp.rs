@@ -198,3 +198,49 @@ fn settings_reach_tcp() {
     stack.udp_bind(id, any_addr(0)).unwrap();
     assert_eq!(stack.local_addr(id).unwrap().port(), 2000);
 }
+
+/// "Fragmentation needed" from a router on the way, about a packet of A.
+fn too_big(quoted: &[u8], mtu: u16) -> Vec<u8> {
+    use crate::wire::icmpv4::Icmpv4Repr;
+    let mut message = vec![0; 8];
+    Icmpv4Repr::Unreachable { code: 4, mtu }.emit(&mut message);
+    message.extend_from_slice(&quoted[..28]);
+    let sum = crate::wire::checksum::checksum(&message);
+    message[2..4].copy_from_slice(&sum.to_be_bytes());
+    let ip = etherparse::PacketBuilder::ipv4([10, 0, 0, 9], [10, 0, 0, 1], 64);
+    let mut packet = Vec::new();
+    ip.write(&mut packet, etherparse::IpNumber::ICMP, &message)
+        .unwrap();
+    packet
+}
+
+#[test]
+fn a_smaller_path_mtu_is_learned_and_a_forged_one_is_not() {
+    let mut wire = Wire::new(Medium::Ip);
+    let (_, client, server) = connect(&mut wire);
+    wire.lose = |packet| packet.len() > 1200;
+    assert_eq!(wire.stack(A).tcp_send(client, &[1; 5000], false), Ok(5000));
+    wire.run();
+    let lost = wire.hosts[A].sent.iter().find(|packet| packet.len() > 1200);
+    let lost = lost.unwrap().clone();
+    let mtu = |wire: &mut Wire| wire.stack(A).tcp_info(client).unwrap().pmtu;
+    let mut forged = lost.clone();
+    forged[24] ^= 0x40;
+    wire.inject(A, too_big(&forged, 600));
+    assert_eq!(mtu(&mut wire), 1500);
+    wire.inject(A, too_big(&lost, 1200));
+    assert_eq!(mtu(&mut wire), 1200);
+    let (mut got, mut buffer) = (0, [0; 8192]);
+    while got < 5000 {
+        wire.run();
+        got += wire
+            .stack(B)
+            .tcp_recv(server, &mut buffer, false)
+            .unwrap_or(0);
+        assert!(got == 5000 || wire.tick());
+    }
+    assert!(
+        wire.now < Instant::from_millis(1200),
+        "no timeout was needed"
+    );
+}
