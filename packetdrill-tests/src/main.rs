@@ -40,8 +40,8 @@ struct Args {
     #[arg(long, value_name = "PERCENT")]
     tolerance_percent: Option<f64>,
 
-    /// Be as lenient as the classic tool: packets after the last line and outgoing TS echoes are not
-    /// looked at, and times may be off by 12.5%.
+    /// Be as lenient as the classic tool: packets that no line looks for and outgoing TS echoes do not
+    /// matter, and times may be off by 12.5%.
     #[arg(long)]
     classic: bool,
 
@@ -123,7 +123,7 @@ fn config(args: &Args) -> Config {
         config.tolerance_percent = 12.5;
     }
     if args.classic {
-        config.allow_trailing = true;
+        config.lenient = true;
         config.ignore_ecr = true;
         config.tolerance_percent = 12.5;
     }

@@ -32,7 +32,8 @@ impl Runner<'_> {
             match self.sent.front() {
                 Some(next) => match continuation(segment, next, step, len) {
                     Some(next) => {
-                        segment.flags.0 |= next.flags.0 & LOOSE;
+                        let first = segment.flags.0 & Flags::CWR;
+                        segment.flags.0 = first | next.flags.0 & !Flags::CWR;
                         segment.payload.extend_from_slice(&next.payload);
                         self.sent.pop_front();
                     }

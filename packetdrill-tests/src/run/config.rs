@@ -21,8 +21,9 @@ pub struct Config {
     pub strict_segments: bool,
     /// TS echoes that the script made up are scaled, and not refused.
     pub ts_ecr_scaled: bool,
-    /// Packets left over at the very end of the script are no failure.
-    pub allow_trailing: bool,
+    /// Packets that no line looks for are no failure: only those that come first where a line expects
+    /// another.
+    pub lenient: bool,
     /// Outgoing TS echoes are not compared (the classic tool never did).
     pub ignore_ecr: bool,
 }
@@ -40,7 +41,7 @@ impl Default for Config {
             ts_tick: 0,
             strict_segments: false,
             ts_ecr_scaled: false,
-            allow_trailing: false,
+            lenient: false,
             ignore_ecr: false,
         }
     }
@@ -71,7 +72,7 @@ impl Config {
             "tcp_ts_tick_usecs" => self.ts_tick = number(value()?)?,
             "tcp_ts_ecr_scaled" => self.ts_ecr_scaled = true,
             "strict_segments" => self.strict_segments = true,
-            "allow_trailing" => self.allow_trailing = true,
+            "lenient" => self.lenient = true,
             "mtu" => self.addresses.mtu = number(value()?)?,
             "bind_port" => self.addresses.local.set_port(number(value()?)?),
             "connect_port" => self.addresses.remote.set_port(number(value()?)?),

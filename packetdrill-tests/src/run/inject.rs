@@ -18,6 +18,8 @@ impl Runner<'_> {
                 let isn = tcp.flags.has(Flags::SYN).then_some(tcp.seq);
                 let flow = self.flows.of_inbound(packet, isn);
                 let mut segment = script_segment(tcp);
+                let shown = Transport::Tcp(segment.clone());
+                self.note(format!("< {}", self.datagram(flow, packet, shown)));
                 self.flows
                     .get_mut(flow)
                     .map_inbound(&mut segment, self.config.ts_ecr_scaled)
@@ -35,7 +37,9 @@ impl Runner<'_> {
             }
         };
         let datagram = self.datagram(flow, packet, transport);
-        self.note(format!("< {datagram}"));
+        if !matches!(packet.body, Body::Tcp(_)) {
+            self.note(format!("< {datagram}"));
+        }
         let bytes = datagram
             .encode()
             .map_err(|message| Failure::error(pos, message))?;

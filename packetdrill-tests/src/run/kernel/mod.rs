@@ -28,6 +28,8 @@ pub struct Kernel {
     tun: Iface,
     start: Instant,
     sockets: Vec<Option<OwnedFd>>,
+    /// Given to each new socket: the host's default may be another, and a namespace may be refused one.
+    congestion: String,
 }
 
 impl Kernel {
@@ -43,6 +45,7 @@ impl Kernel {
             tun,
             start: Instant::now(),
             sockets: Vec::new(),
+            congestion: "cubic".to_owned(),
         })
     }
 
@@ -104,30 +107,25 @@ impl Target for Kernel {
         if name.contains('/') || !std::path::Path::new(&path).exists() {
             return Err(SettingError::Unknown);
         }
+        if name == "net.ipv4.tcp_congestion_control" {
+            value.clone_into(&mut self.congestion);
+            return Ok(());
+        }
         // Only what belongs to the namespace may change: the machine's own settings are not ours.
         if !name.starts_with("net.ipv4.") && name != "net.core.somaxconn" {
             return Err(SettingError::Invalid(
                 "it is not of the namespace".to_owned(),
             ));
         }
-        fs::write(path, value).map_err(|error| match error.raw_os_error() {
-            // A namespace may not choose any congestion control; sockets are given one.
-            Some(libc::ENOENT) => SettingError::Unknown,
-            _ => SettingError::Invalid(error.to_string()),
-        })
+        fs::write(path, value).map_err(|error| SettingError::Invalid(error.to_string()))
     }
 
     fn socket(&mut self, domain: i32, kind: i32, protocol: i32) -> SysResult<Handle> {
         let fd = sys::socket(domain, kind, protocol)?;
-        // Scripts count on cubic (or reno); the host's default may be another.
-        for name in ["cubic", "reno"] {
-            let set = sys::set_option(
-                fd.as_fd(),
-                libc::IPPROTO_TCP,
-                libc::TCP_CONGESTION,
-                name.as_bytes(),
-            );
-            if set.is_ok() {
+        for name in [self.congestion.as_str(), "reno"] {
+            let (level, option) = (libc::IPPROTO_TCP, libc::TCP_CONGESTION);
+            // Sockets that are not TCP have none, and one that is refused leaves the default.
+            if sys::set_option(fd.as_fd(), level, option, name.as_bytes()).is_ok() {
                 break;
             }
         }
