@@ -158,3 +158,31 @@ fn an_idle_stack_wakes_nobody() {
         assert!(wakes <= 10, "{before:?} {after:?}");
     });
 }
+
+#[test]
+fn a_blocked_thread_takes_its_packets_from_the_device_itself() {
+    in_namespace(|| {
+        let net = start(Kind::Offloading, None);
+        let server = UdpSocket::bind(&net, ours(7)).unwrap();
+        server.set_read_timeout(TIMEOUT).unwrap();
+        let echo = std::thread::spawn(move || {
+            let mut buffer = [0; 100];
+            for _ in 0..500 {
+                let (len, from) = server.recv_from(&mut buffer).unwrap();
+                server.send_to(&buffer[..len], from).unwrap();
+            }
+        });
+        let client = KernelUdp::bind(host(0)).unwrap();
+        client.set_read_timeout(TIMEOUT).unwrap();
+        let before = net.wake_stats();
+        for i in 0..500u32 {
+            client.send_to(&i.to_be_bytes(), ours(7)).unwrap();
+            client.recv_from(&mut [0; 100]).unwrap();
+        }
+        echo.join().unwrap();
+        let after = net.wake_stats();
+        println!("{before:?} {after:?}");
+        // On a busy machine some packets come before the server is back in its wait.
+        assert!(after.leader - before.leader > 50, "{before:?} {after:?}");
+    });
+}

@@ -194,7 +194,7 @@ fn timeouts_and_non_blocking_mode() {
         let block = vec![0; MIB];
         let error = loop {
             match server.write(&block) {
-                Ok(_) => {}
+                Ok(taken) => assert!(taken > 0),
                 Err(error) => break error,
             }
         };
@@ -232,5 +232,20 @@ fn many_short_connections() {
             client.read_to_end(&mut back).unwrap();
             assert_eq!(back, i.to_be_bytes());
         }
+    });
+}
+
+#[test]
+fn a_blocked_accept_ends_when_the_listener_is_shut_down() {
+    in_namespace(|| {
+        let net = start(Kind::Offloading, None);
+        let listener = TcpListener::bind(&net, ours(5_003)).unwrap();
+        std::thread::scope(|scope| {
+            let blocked = scope.spawn(|| listener.accept().err().unwrap());
+            // Whether it blocks before or after, it must end.
+            listener.shutdown().unwrap();
+            let error = blocked.join().unwrap();
+            assert_eq!(error.raw_os_error(), Some(libc::EINVAL));
+        });
     });
 }

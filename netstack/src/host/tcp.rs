@@ -61,6 +61,16 @@ impl TcpListener {
         self.socket.call(|stack, id| stack.local_addr(id))
     }
 
+    /// Stops listening: waiting calls of [`TcpListener::accept`] end with EINVAL, and connections
+    /// that were not accepted are reset.
+    ///
+    /// # Errors
+    /// ENOTCONN if it does not listen any more.
+    pub fn shutdown(&self) -> io::Result<()> {
+        self.socket
+            .call(|stack, id| stack.shutdown(id, socket::Shutdown::Read))
+    }
+
     /// Whether [`TcpListener::accept`] returns EAGAIN instead of waiting.
     pub fn set_nonblocking(&self, nonblocking: bool) {
         self.socket.set_nonblocking(nonblocking);
