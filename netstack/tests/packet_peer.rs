@@ -1,13 +1,14 @@
-//! ICMP and UDP between this machine's kernel and a stack on the other end of a veth pair (AF_PACKET).
+//! This machine's kernel and a stack at the two ends of a veth pair (AF_PACKET).
 
 mod common;
 
-use std::net::UdpSocket as KernelUdp;
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpStream as KernelStream, UdpSocket as KernelUdp};
 use std::process::Command;
 use std::time::Duration;
 
 use common::{HOST, host, in_namespace, ours, start_on};
-use netstack::host::{Net, Pinger, UdpSocket};
+use netstack::host::{Net, Pinger, TcpListener, UdpSocket};
 use netstack::link::MacAddr;
 use netstack::link::af_packet::AfPacketDevice;
 use netstack::link::sys::iface;
@@ -58,8 +59,43 @@ fn exchange() {
 }
 
 #[test]
-fn over_a_veth_pair() {
+fn icmp_and_udp() {
     in_namespace(exchange);
+}
+
+/// Super-packets in both directions: neither end computes a checksum or cuts a segment.
+#[test]
+fn tcp_there_and_back() {
+    in_namespace(|| {
+        let Some(net) = start_on_veth() else {
+            return;
+        };
+        let listener = TcpListener::bind(&net, ours(5_000)).unwrap();
+        let server = std::thread::spawn(move || {
+            let (stream, _) = listener.accept().unwrap();
+            let mut buffer = vec![0; 256 * 1024];
+            loop {
+                match (&stream).read(&mut buffer).unwrap() {
+                    0 => return,
+                    got => (&stream).write_all(&buffer[..got]).unwrap(),
+                }
+            }
+        });
+        let data: Vec<u8> = (0..8u32 << 20)
+            .map(|i| (i.wrapping_mul(i) >> 9) as u8)
+            .collect();
+        let client = KernelStream::connect(ours(5_000)).unwrap();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                (&client).write_all(&data).unwrap();
+                client.shutdown(Shutdown::Write).unwrap();
+            });
+            let mut back = Vec::with_capacity(data.len());
+            (&client).read_to_end(&mut back).unwrap();
+            assert!(back == data, "what comes back is what was sent");
+        });
+        server.join().unwrap();
+    });
 }
 
 #[test]
