@@ -9,7 +9,7 @@ use netstack::error::SocketError;
 use netstack::link::{DeviceCaps, MacAddr, Medium};
 use netstack::network::IfaceId;
 use netstack::network::addr::Cidr;
-use netstack::socket::Family;
+use netstack::socket::{Family, Shutdown};
 use netstack::stack::{InterfaceConfig, Stack, StackConfig};
 use netstack::testing::{LinkConfig, Sim};
 use netstack::time::Instant;
@@ -107,4 +107,96 @@ fn a_lossy_link_loses_and_the_same_seed_loses_the_same() {
     assert!(replies.len() > distinct.len(), "some came twice");
     assert!(!replies.is_sorted(), "some were overtaken");
     assert_eq!(echo_run(config, 2, 300), (replies, trace));
+}
+
+/// Sends `len` bytes over TCP from the first stack to the second. Returns how long it took, and
+/// every packet's time.
+fn tcp_run(config: LinkConfig, seed: u8, len: usize) -> (Duration, Vec<Instant>) {
+    let mut sim = Sim::new();
+    let ((client, at_client), (server, at_server)) = (stack(1), stack(2));
+    let (client, server) = (sim.add_stack(client), sim.add_stack(server));
+    sim.connect((client, at_client), (server, at_server), config, [seed; 16]);
+    let times = Rc::new(RefCell::new(Vec::new()));
+    let recorder = times.clone();
+    sim.set_tap(Box::new(move |at, _, _| recorder.borrow_mut().push(at)));
+
+    let began = sim.now();
+    let listener = sim.stack(server).tcp_open();
+    let addr = SocketAddr::new(ip(2), 80);
+    sim.stack(server).tcp_bind(listener, addr).unwrap();
+    sim.stack(server).tcp_listen(listener, 5).unwrap();
+    let sender = sim.stack(client).tcp_open();
+    sim.stack(client).set_now(began);
+    let begun = sim.stack(client).tcp_connect(sender, addr);
+    assert_eq!(begun, Err(SocketError::InProgress));
+
+    let data: Vec<u8> = (0..len).map(|i| (i * i >> 5) as u8).collect();
+    let (mut sent, mut received, mut peer) = (0, Vec::new(), None);
+    let mut buffer = vec![0; 65_536];
+    let done = sim.run(Duration::from_secs(600), |sim| {
+        let now = sim.now();
+        let stack = sim.stack(client);
+        stack.set_now(now);
+        while sent < len {
+            match stack.tcp_send(sender, &data[sent..], false) {
+                Ok(count) => sent += count,
+                Err(SocketError::WouldBlock) => break,
+                Err(error) => panic!("seed {seed}: {error}"),
+            }
+        }
+        if sent == len {
+            let _ = stack.shutdown(sender, Shutdown::Write);
+        }
+        let stack = sim.stack(server);
+        stack.set_now(now);
+        if peer.is_none() {
+            peer = stack.tcp_accept(listener).ok().map(|(id, _)| id);
+        }
+        let Some(peer) = peer else {
+            return false;
+        };
+        loop {
+            match stack.tcp_recv(peer, &mut buffer, false) {
+                Ok(0) => return true,
+                Ok(count) => received.extend_from_slice(&buffer[..count]),
+                Err(SocketError::WouldBlock) => return false,
+                Err(error) => panic!("seed {seed}: {error}"),
+            }
+        }
+    });
+    assert!(done, "seed {seed}: the transfer did not end in ten minutes");
+    assert!(received == data, "seed {seed}: the data differ");
+    let times = times.take();
+    (sim.now().since(began), times)
+}
+
+#[test]
+fn tcp_fills_a_clean_link() {
+    let config = LinkConfig {
+        rate: Some(100_000_000),
+        delay: Duration::from_millis(10),
+        ..LinkConfig::default()
+    };
+    let (took, _) = tcp_run(config, 1, 8 << 20);
+    // 8 MiB take 0.67 s at the full rate; the rest is slow start.
+    assert!(took < Duration::from_millis(1_200), "{took:?}");
+}
+
+#[test]
+fn tcp_survives_bad_links_and_each_run_can_be_repeated() {
+    let config = LinkConfig {
+        rate: Some(50_000_000),
+        delay: Duration::from_millis(5),
+        loss: 0.03,
+        duplicate: 0.02,
+        reorder: 0.05,
+        reorder_delay: Duration::from_millis(8),
+        ..LinkConfig::default()
+    };
+    for seed in 0..30 {
+        let first = tcp_run(config, seed, 300_000);
+        if seed < 3 {
+            assert_eq!(tcp_run(config, seed, 300_000), first, "seed {seed}");
+        }
+    }
 }
