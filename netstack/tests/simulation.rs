@@ -130,7 +130,7 @@ fn tcp_run(config: LinkConfig, seed: u8, len: usize) -> (Duration, Vec<Instant>)
     let begun = sim.stack(client).tcp_connect(sender, addr);
     assert_eq!(begun, Err(SocketError::InProgress));
 
-    let data: Vec<u8> = (0..len).map(|i| (i * i >> 5) as u8).collect();
+    let data: Vec<u8> = (0..len).map(|i| ((i * i) >> 5) as u8).collect();
     let (mut sent, mut received, mut peer) = (0, Vec::new(), None);
     let mut buffer = vec![0; 65_536];
     let done = sim.run(Duration::from_secs(600), |sim| {
