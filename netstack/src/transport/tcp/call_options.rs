@@ -69,7 +69,7 @@ impl TcpEngine {
         id: SocketId,
         name: TcpOptionName,
     ) -> Result<TcpOption, SocketError> {
-        let socket = self.sockets.get(id).ok_or(SocketError::Invalid)?;
+        let socket = self.held(id)?;
         Ok(load(cx, socket, name))
     }
 }

@@ -32,6 +32,14 @@ impl TcpEngine {
             .ok_or(SocketError::Invalid)
     }
 
+    /// The same, to look at.
+    pub(super) fn held(&self, id: SocketId) -> Result<&Socket, SocketError> {
+        self.sockets
+            .get(id)
+            .filter(|socket| socket.owned)
+            .ok_or(SocketError::Invalid)
+    }
+
     /// Gives the socket a local address; port 0 chooses one.
     ///
     /// # Errors
@@ -377,6 +385,7 @@ impl TcpEngine {
         if let Some(connection) = self.owned(id)?.connection_mut() {
             connection.abort(cx);
         }
+        self.settle(cx, id);
         self.close(cx, id)
     }
 
@@ -385,7 +394,7 @@ impl TcpEngine {
     /// # Errors
     /// `Invalid` if there is no such socket.
     pub fn local_name(&self, id: SocketId) -> Result<SocketAddr, SocketError> {
-        let socket = self.sockets.get(id).ok_or(SocketError::Invalid)?;
+        let socket = self.held(id)?;
         Ok(socket
             .local
             .unwrap_or(SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0)))
@@ -396,7 +405,7 @@ impl TcpEngine {
     /// # Errors
     /// `NotConnected` before the handshake is complete and after the connection is over.
     pub fn peer_name(&self, id: SocketId) -> Result<SocketAddr, SocketError> {
-        let socket = self.sockets.get(id).ok_or(SocketError::Invalid)?;
+        let socket = self.held(id)?;
         let connection = socket
             .connection()
             .filter(|connection| connection.phase != Phase::Closed);
@@ -407,9 +416,7 @@ impl TcpEngine {
 
     /// What the socket is ready for; empty if there is none.
     pub fn readiness(&self, id: SocketId) -> Readiness {
-        self.sockets
-            .get(id)
-            .map_or(Readiness::empty(), Socket::readiness)
+        self.held(id).map_or(Readiness::empty(), Socket::readiness)
     }
 
     /// Collects the pending error (SO_ERROR).

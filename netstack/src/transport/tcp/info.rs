@@ -15,7 +15,7 @@ impl TcpEngine {
     /// # Errors
     /// `Invalid` if there is no such socket.
     pub fn state(&self, id: SocketId) -> Result<TcpState, SocketError> {
-        let socket = self.sockets.get(id).ok_or(SocketError::Invalid)?;
+        let socket = self.held(id)?;
         Ok(match &socket.state {
             State::Idle => TcpState::Closed,
             State::Listen(_) => TcpState::Listen,
@@ -30,7 +30,7 @@ impl TcpEngine {
     /// # Errors
     /// `Invalid` if there is no such socket.
     pub fn info(&self, cx: &Cx<'_>, id: SocketId) -> Result<TcpInfo, SocketError> {
-        let socket = self.sockets.get(id).ok_or(SocketError::Invalid)?;
+        let socket = self.held(id)?;
         let state = self.state(id)?;
         Ok(match &socket.state {
             State::Connected(connection) => TcpInfo {

@@ -243,6 +243,7 @@ impl Connection {
     fn enter_recovery(&mut self) {
         self.begin_reduction();
         self.recovery.belief = Belief::Recovery;
+        self.timers.stop(Timer::LossProbe);
     }
 
     fn begin_reduction(&mut self) {

@@ -178,7 +178,7 @@ impl Connection {
     fn is_abandoned_by_reader(&self, seg: &Segment) -> bool {
         let new_data =
             !seg.payload.is_empty() && (seg.seq + seg.payload.len() as u32).after(self.rcv.nxt);
-        new_data && self.orphan && matches!(self.phase, Phase::FinWait1 | Phase::FinWait2)
+        new_data && self.rcv.shutdown && matches!(self.phase, Phase::FinWait1 | Phase::FinWait2)
     }
 
     /// The seventh and eighth check: data and FIN.

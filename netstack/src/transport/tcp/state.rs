@@ -67,8 +67,11 @@ pub(super) struct Negotiated {
     pub(super) sack: bool,
     /// Timestamps are on.
     pub(super) timestamps: Option<TimestampState>,
-    /// Our SYN or SYN-ACK was sent more than once.
+    /// Our SYN or SYN-ACK was sent more than once: no RTT from it.
     pub(super) retransmitted: bool,
+    /// Our SYN was lost more than once: start with a window of one (RFC 5681, 3.1; Linux
+    /// `tcp_init_transfer`).
+    pub(super) start_small: bool,
     /// When our (first) SYN or SYN-ACK left; `None` behind a cookie.
     pub(super) syn_sent_at: Option<Instant>,
 }
@@ -273,8 +276,7 @@ impl Connection {
         };
         connection.update_mss(cx);
         connection.grow_send_buffer(cx.config);
-        if agreed.retransmitted {
-            // RFC 6298, 5.7, and RFC 6928: a lost SYN means a small start.
+        if agreed.start_small {
             connection.cc.window.cwnd = 1;
         }
         connection.first_rtt(cx, agreed);

@@ -171,6 +171,7 @@ impl Opening {
                 recent_at: cx.now,
             }),
             retransmitted: self.timeouts > 0,
+            start_small: self.timeouts > 1,
             syn_sent_at: Some(self.first_sent),
         }
     }

@@ -120,6 +120,7 @@ impl TcpEngine {
                     recent_at: cx.now,
                 }),
             retransmitted: false,
+            start_small: false,
             syn_sent_at: None,
         };
         self.make_connection(cx, listener, &agreed, segment.clone());
@@ -247,6 +248,7 @@ impl HalfOpen {
                 recent_at: cx.now,
             }),
             retransmitted: self.retransmitted,
+            start_small: false,
             syn_sent_at: Some(self.first_sent),
         }
     }

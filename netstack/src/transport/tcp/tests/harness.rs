@@ -41,13 +41,6 @@ impl Packet {
         TcpRepr::parse(&TcpView::new(&self.bytes).expect("engines emit whole headers"))
     }
 
-    pub(super) fn payload_len(&self) -> usize {
-        TcpView::new(&self.bytes)
-            .expect("engines emit whole headers")
-            .payload()
-            .len()
-    }
-
     /// Cuts a super-segment as a device would.
     fn segments(self) -> Vec<Self> {
         if self.gso_size == 0 {

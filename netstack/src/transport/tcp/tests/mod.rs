@@ -1,4 +1,7 @@
 //! The engine as a whole, against itself and against models.
 
+mod connection;
 mod harness;
+mod listen;
+mod listen_model;
 mod transfer;
