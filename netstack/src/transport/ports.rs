@@ -41,8 +41,8 @@ impl Claim {
             (Some(ours), Some(theirs)) => ours == theirs,
             _ => true,
         };
-        let shared_by_address =
-            self.reuse_addr && other.reuse_addr && !self.listening && !other.listening;
+        // Only the holder's state counts: a listener may join the connections of an earlier one.
+        let shared_by_address = self.reuse_addr && other.reuse_addr && !other.listening;
         let shared_by_port = self.reuse_port && other.reuse_port;
         same_iface && overlap(self.addr, other.addr) && !shared_by_address && !shared_by_port
     }
@@ -266,11 +266,11 @@ mod tests {
         };
         ports.bind(reuse).unwrap();
         ports.bind(reuse).unwrap();
-        assert_eq!(ports.change(&reuse, listening), Err(SocketError::AddrInUse));
-        ports.release(&reuse);
         ports.change(&reuse, listening).unwrap();
+        assert_eq!(ports.change(&reuse, listening), Err(SocketError::AddrInUse));
         assert_eq!(ports.bind(reuse), Err(SocketError::AddrInUse));
         ports.release(&listening);
+        ports.release(&reuse);
         assert!(ports.held.is_empty());
     }
 

@@ -37,7 +37,10 @@ impl Connection {
         let advanced = seg.ack.after(before);
         let window_changed = !old && self.update_send_window(seg);
         self.note_peer_timestamp(seg, cx);
-        let mut covered = Covered::default();
+        let mut covered = Covered {
+            highest_before: self.flight.highest,
+            ..Covered::default()
+        };
         let was_full = self.window_is_full();
         let dsack = self.take_sack(seg, &mut covered);
         if advanced {
@@ -71,7 +74,7 @@ impl Connection {
             self.recover(&covered, facts);
         }
         self.counters.delivered += covered.delivered;
-        self.grow_window(&covered, was_full, cx);
+        self.grow_window(&covered, was_full, advanced, cx);
         if advanced {
             self.rearm_after_progress(cx);
         }
@@ -176,9 +179,12 @@ impl Connection {
             || (window.in_slow_start() && window.cwnd < 2 * used.max(self.flight.packets))
     }
 
-    fn grow_window(&mut self, covered: &Covered, was_full: bool, cx: &Cx<'_>) {
+    fn grow_window(&mut self, covered: &Covered, was_full: bool, advanced: bool, cx: &Cx<'_>) {
         let reducing = matches!(self.recovery.belief, Belief::Recovery | Belief::Reducing);
-        if covered.delivered == 0 || reducing || !was_full {
+        // Only in-order delivery counts, unless the network is known to reorder a lot (Linux
+        // `tcp_may_raise_cwnd`).
+        let counts = advanced || self.recovery.reordering > cx.config.tcp_reordering;
+        if covered.delivered == 0 || reducing || !was_full || !counts {
             return;
         }
         self.cc.on_ack(AckSample {

@@ -110,7 +110,7 @@ impl Connection {
     fn on_new_sent(&mut self, cx: &mut Cx<'_>, seq: Seq, end: Seq) {
         let was_empty = self.flight.is_empty();
         self.snd.nxt = end;
-        if (end - seq) % self.snd.mss != 0 {
+        if !(end - seq).is_multiple_of(self.snd.mss) {
             self.snd.small_end = end;
         }
         let before = self.flight.packets;
@@ -128,7 +128,9 @@ impl Connection {
     fn restart_after_idle(&mut self, cx: &Cx<'_>) {
         let idle = cx.now.since(self.snd.last_sent);
         let rto = self.rtt.base_rto();
-        if cx.config.tcp_slow_start_after_idle != 0 && self.flight.is_empty() && idle > rto {
+        let sending = self.snd.nxt.before(self.snd.end());
+        let wanted = cx.config.tcp_slow_start_after_idle != 0 && sending;
+        if wanted && self.flight.is_empty() && idle > rto {
             self.cc.on_restart(idle, rto);
         }
     }

@@ -27,6 +27,8 @@ pub(super) struct Sent {
 /// What an acknowledgement has newly covered.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Covered {
+    /// End of the highest range selectively acknowledged before this acknowledgement.
+    pub(super) highest_before: Option<Seq>,
     /// Segments newly acknowledged or selectively acknowledged.
     pub(super) delivered: u32,
     /// When the first range that never was retransmitted had left, for the RTT.
@@ -158,7 +160,7 @@ impl Scoreboard {
                 // Its RTT was taken when it was selectively acknowledged.
             } else {
                 covered.note(&sent);
-                if let Some(highest) = self.highest
+                if let Some(highest) = covered.highest_before
                     && sent.end.before(highest)
                     && !sent.ever_retrans
                 {
@@ -188,7 +190,6 @@ impl Scoreboard {
         if !low.before(high) || high.after(last.end) {
             return;
         }
-        let prior_highest = self.highest;
         self.split_at(low, mss);
         self.split_at(high, mss);
         let from = self.index_at(low);
@@ -199,7 +200,7 @@ impl Scoreboard {
             if sent.sacked {
                 continue;
             }
-            if let Some(highest) = prior_highest
+            if let Some(highest) = covered.highest_before
                 && sent.end.before(highest)
                 && !sent.ever_retrans
             {

@@ -581,3 +581,46 @@ fn a_syn_recycles_a_time_wait_record_past_a_full_syn_queue() {
     );
     assert_eq!(bench.host.engine.time_wait_len(), 0);
 }
+
+#[test]
+fn a_restarted_server_gets_its_port_back_with_reuse_addr() {
+    for reuse in [false, true] {
+        let mut bench = Bench::new(5, 0);
+        bench.option(TcpOption::ReuseAddr(reuse));
+        bench.connect(1);
+        let (child, _) = bench.accept().expect("connected");
+        let old = bench.listener;
+        bench
+            .host
+            .with(|engine, cx| engine.close(cx, old))
+            .expect("open");
+        let addr = SocketAddr::new(bench.host.out.addr, PORT);
+        let got = bench.host.with(|engine, cx| {
+            let id = engine.socket(cx);
+            engine
+                .set_option(cx, id, TcpOption::ReuseAddr(reuse))
+                .expect("a flag");
+            engine.bind(cx, id, addr)?;
+            engine.listen(cx, id, 5)?;
+            // A second listener is one too many in any case.
+            let other = engine.socket(cx);
+            engine
+                .set_option(cx, other, TcpOption::ReuseAddr(reuse))
+                .expect("a flag");
+            assert_eq!(engine.bind(cx, other, addr), Err(SocketError::AddrInUse));
+            Ok(())
+        });
+        assert_eq!(
+            got,
+            if reuse {
+                Ok(())
+            } else {
+                Err(SocketError::AddrInUse)
+            }
+        );
+        bench
+            .host
+            .with(|engine, cx| engine.abort(cx, child))
+            .expect("open");
+    }
+}
