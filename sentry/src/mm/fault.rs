@@ -110,7 +110,7 @@ impl State {
     ) -> Result<(), Refusal> {
         self.back_page(addr, access, stack_limit)?;
         let page = page_of(addr);
-        if let Some((range, seg)) = self.segs.find(page) {
+        if let Some((range, _)) = self.segs.find(page) {
             // A page that is mapped as it should be is ordered again: another thread's fault on it
             // was served first, or the stub lost it; either way the order is harmless.
             let ordered = self
@@ -118,7 +118,6 @@ impl State {
                 .list
                 .iter()
                 .any(|order| order_covers(order, page));
-            let _ = seg;
             if !ordered {
                 self.map_segs(range);
             }
@@ -170,7 +169,7 @@ impl State {
             .ok_or(Refusal::NoMemory)?;
         let Some((file, file_offset)) = &vma.file else {
             let (piece, offset) = self.take_memory(page, hole)?;
-            self.add_seg(piece, Back::Memory(offset), vma.prot, false);
+            self.add_own_seg(piece, offset, vma.prot);
             return Ok(());
         };
         let offset_of = |at: u64| file_offset + (at - range.start);
@@ -191,7 +190,7 @@ impl State {
             match backing {
                 MapBacking::Host { .. } => {
                     let back = Back::File(Arc::clone(file), offset_of(start));
-                    self.add_seg(start..hole.end, back, vma.prot, !vma.flags.shared);
+                    self.add_file_seg(start..hole.end, back, vma.prot, vma.flags.shared);
                     return Ok(());
                 }
                 MapBacking::Memory { offset, len: have } => {
@@ -199,7 +198,7 @@ impl State {
                     if start + have > page {
                         self.memory.incref(offset, have);
                         let back = Back::Memory(offset);
-                        self.add_seg(start..start + have, back, vma.prot, !vma.flags.shared);
+                        self.add_file_seg(start..start + have, back, vma.prot, vma.flags.shared);
                         return Ok(());
                     }
                 }
@@ -208,11 +207,25 @@ impl State {
         Err(Refusal::PastEnd)
     }
 
-    fn add_seg(&mut self, range: Range<u64>, back: Back, prot: i32, cow: bool) {
+    /// Adds a segment of a file's pages, which a private mapping must not write to.
+    fn add_file_seg(&mut self, range: Range<u64>, back: Back, prot: i32, shared: bool) {
         let seg = Seg {
             back,
             prot,
-            cow,
+            cow: !shared,
+            shared,
+            host: None,
+        };
+        self.segs.insert(range, seg);
+    }
+
+    /// Adds a segment of the address space's own memory.
+    fn add_own_seg(&mut self, range: Range<u64>, offset: u64, prot: i32) {
+        let seg = Seg {
+            back: Back::Memory(offset),
+            prot,
+            cow: false,
+            shared: false,
             host: None,
         };
         self.segs.insert(range, seg);
@@ -266,7 +279,7 @@ impl State {
         }
         self.segs.remove(piece.clone());
         self.orders.frees.push((old, len));
-        self.add_seg(piece.clone(), Back::Memory(new), seg.prot, false);
+        self.add_own_seg(piece.clone(), new, seg.prot);
         if seg.host.is_some() {
             self.map_segs(piece);
         }
@@ -296,7 +309,7 @@ impl State {
         }
         if valid > 0 {
             let got = piece.start..piece.start + valid;
-            self.add_seg(got.clone(), Back::Memory(memory), prot, false);
+            self.add_own_seg(got.clone(), memory, prot);
             if host.is_some() {
                 self.map_segs(got);
             }

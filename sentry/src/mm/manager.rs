@@ -10,6 +10,7 @@ use smallvec::SmallVec;
 
 use super::fault::{FaultSignal, STACK_GUARD};
 use super::memory_file::MemoryFile;
+use super::range_map::RangeMap;
 use super::state::{Back, Order, Orders, Seg, State};
 use super::vma::{MmapRequest, Purpose};
 use super::{MapBacking, PAGE_SIZE, sys};
@@ -341,41 +342,39 @@ impl State {
         let mut child = State::new(Arc::clone(&self.memory), self.mmap_top);
         child.heap = self.heap;
         child.fresh = true;
-        let vmas: Vec<_> = self
-            .vmas
-            .iter()
-            .filter(|(_, vma)| !vma.flags.dont_fork)
-            .map(|(range, vma)| (range, vma.clone()))
-            .collect();
-        for (range, vma) in vmas {
-            if !vma.flags.wipe_on_fork {
-                self.share_segs(range.clone(), !vma.flags.shared, &mut child);
+        let (mut shared, mut references) = (Vec::new(), Vec::new());
+        for (range, seg) in self.segs.iter_mut() {
+            if !seg.shared {
+                seg.cow = true;
+                let prot = seg.host_prot();
+                if seg.host.is_some_and(|host| host != prot) {
+                    seg.host = Some(prot);
+                    self.orders.push(Order::Protect(range.clone(), prot));
+                }
             }
-            let mut vma = vma;
-            vma.flags.locked = false;
-            child.add_vma(range, vma);
+            if let Back::Memory(offset) = seg.back {
+                references.push((offset, range.end - range.start));
+            }
+            let copy = Seg {
+                host: None,
+                ..seg.clone()
+            };
+            shared.push((range, copy));
+        }
+        self.memory.incref_all(&references);
+        child.segs = RangeMap::from_sorted(shared);
+        child.vmas = self.vmas.clone();
+        child.size = self.size;
+        child.peak = self.size;
+        for (range, vma) in self.vmas.iter() {
+            if vma.flags.dont_fork {
+                child.unmap(range);
+            } else if vma.flags.wipe_on_fork {
+                child.drop_segs(range);
+            } else if vma.flags.locked {
+                child.vmas.update(range, |_, vma| vma.flags.locked = false);
+            }
         }
         child
-    }
-
-    fn share_segs(&mut self, range: Range<u64>, private: bool, child: &mut State) {
-        if private {
-            self.segs.update(range.clone(), |_, seg| seg.cow = true);
-            self.reprotect(range.clone());
-        }
-        let parts: Vec<_> = self
-            .segs
-            .iter_in(range.clone())
-            .map(|(part, seg)| (part, seg.clone()))
-            .collect();
-        for (part, seg) in parts {
-            let clipped = super::state::intersect(&part, &range);
-            let mut seg = super::range_map::Piece::tail(&seg, clipped.start - part.start);
-            if let Back::Memory(offset) = seg.back {
-                self.memory.incref(offset, clipped.end - clipped.start);
-            }
-            seg.host = None;
-            child.segs.insert(clipped, seg);
-        }
     }
 }

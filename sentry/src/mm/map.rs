@@ -14,6 +14,9 @@ use super::vma::{MmapRequest, PROT_ALL, Purpose, Vma, VmaFlags};
 use super::{Mappable, PAGE_SIZE};
 use crate::platform::Access;
 
+/// What is mapped, from which offset.
+type FileAt = (Arc<dyn Mappable>, u64);
+
 /// Mappings that an address space may have (Linux's vm.max_map_count).
 const MAX_VMAS: usize = 65_530;
 /// New mappings remembered for the next fault.
@@ -95,7 +98,7 @@ impl MemoryManager {
         req: &MmapRequest,
         shared: bool,
         len: u64,
-    ) -> Result<Option<(Arc<dyn Mappable>, u64)>, Errno> {
+    ) -> Result<Option<FileAt>, Errno> {
         if req.file.is_some() || !shared {
             return Ok(req.file.clone());
         }

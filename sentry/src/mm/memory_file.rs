@@ -137,6 +137,16 @@ impl MemoryFile {
             .update(offset..offset + len, |_, refs| refs.0 += 1);
     }
 
+    /// [`MemoryFile::incref`] of several ranges (offset, length).
+    pub(super) fn incref_all(&self, ranges: &[(u64, u64)]) {
+        let mut inner = self.inner.lock();
+        for &(offset, len) in ranges {
+            inner
+                .refs
+                .update(offset..offset + len, |_, refs| refs.0 += 1);
+        }
+    }
+
     /// Takes a reference back. What nobody refers to any more is freed: no mapping of it may be left.
     pub fn decref(&self, offset: u64, len: u64) {
         self.drop_refs(offset..offset + len, true);

@@ -69,6 +69,22 @@ impl<V: Piece> RangeMap<V> {
             .map(|(&start, (end, value))| (start..*end, value))
     }
 
+    /// All values, to change in place. Neighbours that become alike are not joined.
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (Range<u64>, &mut V)> {
+        self.map
+            .iter_mut()
+            .map(|(&start, (end, value))| (start..*end, value))
+    }
+
+    /// A map of ranges that ascend and do not overlap.
+    pub(crate) fn from_sorted(ranges: Vec<(Range<u64>, V)>) -> Self {
+        let map = ranges
+            .into_iter()
+            .map(|(range, value)| (range.start, (range.end, value)))
+            .collect();
+        Self { map }
+    }
+
     /// The ranges that touch `range`, whole (not clipped), in order.
     pub(crate) fn iter_in(&self, range: Range<u64>) -> impl Iterator<Item = (Range<u64>, &V)> {
         let first = match self.find(range.start) {

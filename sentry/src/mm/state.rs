@@ -46,6 +46,8 @@ pub(super) struct Seg {
     pub(super) prot: i32,
     /// A write must not reach these pages: break first.
     pub(super) cow: bool,
+    /// Of a shared mapping: fork leaves them shared.
+    pub(super) shared: bool,
     /// The stub maps them, with this protection.
     pub(super) host: Option<i32>,
 }
@@ -84,7 +86,11 @@ impl Piece for Seg {
             (Back::File(f, a), Back::File(g, b)) => Arc::ptr_eq(f, g) && a + len == *b,
             _ => false,
         };
-        linear && self.prot == next.prot && self.cow == next.cow && self.host == next.host
+        linear
+            && self.prot == next.prot
+            && self.cow == next.cow
+            && self.shared == next.shared
+            && self.host == next.host
     }
 }
 
