@@ -9,6 +9,7 @@ mod segments;
 mod stack;
 #[cfg(test)]
 mod tests;
+pub mod vdso;
 
 use std::sync::Arc;
 
@@ -129,7 +130,8 @@ pub fn load(mut cx: LoadContext<'_>, mm: &MemoryManager) -> Result<Loaded, Errno
         ids: cx.ids,
         image: &image,
         linker_base: base,
-        vdso: None,
+        // Without it a program asks the kernel.
+        vdso: vdso::map(mm).ok(),
     };
     let rsp = stack.write(mm, stack_top)?;
     mm.update_layout(|layout| layout.code = image.code.clone());

@@ -7,14 +7,15 @@
 use std::io;
 use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 use sentry_abi::Errno;
 
 use super::extents::Extents;
 use super::range_map::{Piece, RangeMap};
+use super::shared::SharedMemory;
 use super::{PAGE_SIZE, guest_copy, sys};
 
 /// Sizes to try for the file, largest first (the host may limit the Sentry's address space).
@@ -53,6 +54,7 @@ pub struct MemoryFile {
     map: sys::Mapping,
     inner: Mutex<Inner>,
     limit: AtomicU64,
+    vdso: Mutex<Weak<SharedMemory>>,
 }
 
 impl MemoryFile {
@@ -91,12 +93,18 @@ impl MemoryFile {
                 allocated: 0,
             }),
             limit: AtomicU64::new(u64::MAX),
+            vdso: Mutex::new(Weak::new()),
         }
     }
 
     /// The descriptor, for the platform to map from.
     pub fn fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
+    }
+
+    /// The pages of the sandbox's vDSO, while a guest maps them (`loader::vdso`).
+    pub(crate) fn vdso_slot(&self) -> parking_lot::MutexGuard<'_, Weak<SharedMemory>> {
+        self.vdso.lock()
     }
 
     /// Bytes that may be resident before [`MemoryFile::allocate`] refuses. The host's memory cgroup
@@ -286,12 +294,12 @@ impl MemoryFile {
     }
 
     /// Loads an aligned word.
-    pub(super) fn load32(&self, offset: u64) -> Option<u32> {
+    pub(crate) fn load32(&self, offset: u64) -> Option<u32> {
         guest_copy::load32(&self.map, offset)
     }
 
     /// Compares and exchanges an aligned word; what was there.
-    pub(super) fn cas32(&self, offset: u64, expected: u32, new: u32) -> Option<u32> {
+    pub(crate) fn cas32(&self, offset: u64, expected: u32, new: u32) -> Option<u32> {
         guest_copy::cas32(&self.map, offset, expected, new)
     }
 

@@ -27,6 +27,11 @@ impl SharedMemory {
             len: super::memory_file::page_up(len)?,
         }))
     }
+
+    /// Where it is in the memory file.
+    pub fn offset(&self) -> u64 {
+        self.offset
+    }
 }
 
 impl Drop for SharedMemory {
