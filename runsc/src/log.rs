@@ -57,11 +57,6 @@ pub(crate) fn warning(message: &str) {
     let _ = writeln!(std::io::stderr().lock(), "runsc: warning: {message}");
 }
 
-/// Notes something for whoever reads the log file.
-pub(crate) fn info(message: &str) {
-    to_file("info", message);
-}
-
 fn sentence(error: &(dyn Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();

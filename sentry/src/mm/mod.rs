@@ -51,6 +51,7 @@ pub use io_buffers::{BufDst, BufSrc};
 pub use manager::{Layout, MemLimit, MemoryManager};
 pub use memory_file::MemoryFile;
 pub use shared::SharedMemory;
+pub(crate) use sys::random;
 pub use user_io::{IoVec, IoVecs, UserDst, UserSrc};
 pub use vma::{MemUsage, MmapRequest, Purpose, VmaInfo};
 

@@ -1,5 +1,5 @@
 //! Sockets. System calls know only the [`Socket`] trait; behind it are the providers: Unix sockets
-//! ([`unix`]), netstack.
+//! ([`unix`]), netstack ([`inet`]).
 //!
 //! Operations never block: they answer EAGAIN (or EINPROGRESS) and have a wait queue; the system
 //! calls do the waiting (`syscalls::socket`).
@@ -7,6 +7,7 @@
 pub mod addr;
 pub mod control;
 pub mod file;
+pub mod inet;
 mod network;
 pub mod unix;
 

@@ -4,20 +4,34 @@ use std::sync::Arc;
 
 use sentry_abi::Errno;
 
+use super::inet::{Inet, LinkConfig, NetworkError};
 use super::unix::{self, UnixSocket};
 use super::{Caller, Socket, SocketType};
+
+/// The two ends of a socketpair.
+pub(crate) type Pair = (Arc<dyn Socket>, Arc<dyn Socket>);
 
 /// What makes sockets.
 pub struct Network {
     unix: Arc<unix::Names>,
+    inet: Inet,
 }
 
 impl Network {
-    /// Unix sockets only.
-    pub fn new() -> Arc<Self> {
-        Arc::new(Self {
+    /// Unix sockets, and a network stack with a loopback interface and these links.
+    ///
+    /// # Errors
+    /// [`NetworkError`].
+    pub fn start(links: Vec<LinkConfig>) -> Result<Arc<Self>, NetworkError> {
+        Ok(Arc::new(Self {
             unix: Arc::default(),
-        })
+            inet: Inet::start(links)?,
+        }))
+    }
+
+    /// The network stack.
+    pub fn inet(&self) -> &Inet {
+        &self.inet
     }
 
     /// A socket (socket(2)).
@@ -29,9 +43,9 @@ impl Network {
         caller: &Caller<'_>,
         wanted: SocketType,
     ) -> Result<Arc<dyn Socket>, Errno> {
-        let _ = caller;
         match wanted.family {
             libc::AF_UNIX => Ok(UnixSocket::new(unix_kind(wanted)?, &self.unix)),
+            libc::AF_INET => self.inet.socket(caller, wanted),
             _ => Err(Errno::EAFNOSUPPORT),
         }
     }
@@ -40,11 +54,7 @@ impl Network {
     ///
     /// # Errors
     /// As [`Network::socket`]; EOPNOTSUPP for a family that has no pairs.
-    pub fn pair(
-        &self,
-        caller: &Caller<'_>,
-        wanted: SocketType,
-    ) -> Result<(Arc<dyn Socket>, Arc<dyn Socket>), Errno> {
+    pub fn pair(&self, caller: &Caller<'_>, wanted: SocketType) -> Result<Pair, Errno> {
         if wanted.family != libc::AF_UNIX {
             self.socket(caller, wanted)?;
             return Err(Errno::EOPNOTSUPP);

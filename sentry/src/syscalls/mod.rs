@@ -6,6 +6,8 @@
 //! once, bytes already written) is in `Task::call_state`, as data.
 
 pub(crate) mod memory;
+mod socket;
+mod socket_msg;
 pub mod table;
 
 use std::sync::Arc;

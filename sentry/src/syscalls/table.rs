@@ -69,7 +69,11 @@ impl Row {
 pub type Family = &'static [Row];
 
 /// All families. A family file exports `pub(crate) const ROWS: &[Row]`; it is added here.
-const FAMILIES: &[Family] = &[super::memory::ROWS];
+const FAMILIES: &[Family] = &[
+    super::memory::ROWS,
+    super::socket::ROWS,
+    super::socket_msg::ROWS,
+];
 
 /// One more than the highest number that is looked up.
 pub const NUMBERS: usize = 512;

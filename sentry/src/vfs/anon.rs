@@ -2,8 +2,8 @@
 
 use std::any::Any;
 use std::sync::Arc;
-use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{LazyLock, OnceLock};
 
 use parking_lot::Mutex;
 use sentry_abi::Errno;
@@ -21,7 +21,11 @@ const MAGIC: i64 = 0x0904_1934;
 /// The inode of a file without a path.
 pub struct AnonInode {
     attr: Mutex<Attr>,
+    reopen: OnceLock<Box<Reopen>>,
 }
+
+/// Makes what a new open of the file (through /proc/self/fd) works on; the argument is the `O_*` flags.
+pub type Reopen = dyn Fn(i32) -> Result<Arc<dyn FileOps>, Errno> + Send + Sync;
 
 fn device() -> u64 {
     static DEVICE: LazyLock<u64> = LazyLock::new(next_anonymous_dev);
@@ -51,7 +55,14 @@ impl AnonInode {
         };
         Arc::new(Self {
             attr: Mutex::new(attr),
+            reopen: OnceLock::new(),
         })
+    }
+
+    /// Lets the file be opened again through /proc/self/fd.
+    pub fn set_reopen(&self, reopen: Box<Reopen>) {
+        // Set once, by who makes the file.
+        let _ = self.reopen.set(reopen);
     }
 
     pub(super) fn root() -> Arc<dyn Inode> {
@@ -82,8 +93,9 @@ impl Inode for AnonInode {
         Ok(())
     }
 
-    fn open(self: Arc<Self>, _: &OpenRequest<'_>) -> Result<Arc<dyn FileOps>, Errno> {
-        Err(Errno::ENXIO)
+    fn open(self: Arc<Self>, request: &OpenRequest<'_>) -> Result<Arc<dyn FileOps>, Errno> {
+        let reopen = self.reopen.get().ok_or(Errno::ENXIO)?;
+        reopen(request.flags)
     }
 
     fn fs_stat(&self) -> Result<FsStat, Errno> {

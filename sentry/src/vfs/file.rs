@@ -110,6 +110,32 @@ pub trait FileOps: Send + Sync {
     /// A descriptor that refers to this file was closed by process `pid` (flush).
     fn flush(&self) {}
 
+    /// How long a blocking read (or write) waits at most, in nanoseconds (SO_RCVTIMEO, SO_SNDTIMEO);
+    /// then it fails with EAGAIN.
+    fn io_timeout_ns(&self, write: bool) -> Option<u64> {
+        let _ = write;
+        None
+    }
+
+    /// Device number and foreground process group, if this is a terminal.
+    fn terminal_ids(&self) -> Option<(i32, i32)> {
+        None
+    }
+
+    /// It was opened without O_NOCTTY: a terminal may become the controlling one. `me` is the file itself.
+    fn opened_by(&self, session: &dyn SessionSource, me: &Arc<dyn FileOps>) {
+        let _ = (session, me);
+    }
+
+    /// Asked before a read or write: a terminal stops a background process here.
+    ///
+    /// # Errors
+    /// EIO; EAGAIN after a signal was raised that makes the call be tried again.
+    fn job_control(&self, session: &dyn SessionSource, write: bool) -> Result<(), Errno> {
+        let _ = (session, write);
+        Ok(())
+    }
+
     /// Whether O_DIRECT, O_NONBLOCK and O_APPEND changed; told after fcntl(F_SETFL).
     ///
     /// # Errors

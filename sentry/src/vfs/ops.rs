@@ -217,6 +217,9 @@ fn open_checked(cx: &PathContext, path: &VfsPath, flags: i32) -> Result<Arc<Open
     let request = OpenRequest { flags, path, cx };
     let ops: Arc<dyn FileOps> = match path.inode().kind() {
         FileType::Directory => DirFile::new(path.clone()),
+        FileType::Fifo if !path.mount.is_internal() => {
+            crate::fs::pipe::open_fifo(path.inode(), flags)?
+        }
         _ => Arc::clone(path.inode()).open(&request)?,
     };
     let file = OpenFile::new(ops, path.clone(), flags);

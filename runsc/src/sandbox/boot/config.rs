@@ -1,19 +1,21 @@
 //! The plan, turned into what the Sentry boots from.
 
 use std::io;
-use std::os::fd::AsFd;
+use std::net::Ipv4Addr;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
 use sentry::kernel::{BootConfig, MountConfig, MountKind as Mount, ProcessConfig, RootConfig};
 use sentry::net::Network;
+use sentry::net::inet::{LinkConfig, LinkDevice, NetworkError, RouteConfig};
 use sentry::platform::PlatformKind;
 use sentry::task::limits::Limit;
 use sentry::vfs::{CapSets, Credentials, MountFlags};
 use thiserror::Error;
 
-use crate::sandbox::network::{self, TakeoverError};
+use crate::sandbox::network::{self, Taken, TakeoverError};
 use crate::sandbox::plan::{
-    BootPlan, MountKind, MountPlan, NetworkPlan, PlatformName, ProcessPlan,
+    BootPlan, MountKind, MountPlan, NetworkPlan, PlatformName, ProcessPlan, RoutePlan, TunPlan,
 };
 use crate::sandbox::transport::Received;
 
@@ -24,6 +26,8 @@ pub(super) enum PlanError {
     Descriptor(#[from] io::Error),
     #[error(transparent)]
     Takeover(#[from] TakeoverError),
+    #[error(transparent)]
+    Network(#[from] NetworkError),
     #[error("mount on {destination}: {problem}")]
     Mount {
         destination: String,
@@ -66,19 +70,48 @@ pub(super) fn from_plan(plan: BootPlan, received: &mut Received) -> Result<BootC
     })
 }
 
-/// The guest's network.
+/// The guest's network: a stack of its own, on the devices of the plan.
 fn network(plan: NetworkPlan, received: &mut Received) -> Result<Arc<Network>, PlanError> {
-    match plan {
-        NetworkPlan::Loopback => Ok(Network::new()),
-        NetworkPlan::Tun(tun) => {
-            drop(received.take(tun.device)?);
-            Ok(Network::new())
-        }
-        NetworkPlan::Namespace => {
-            network::take_over()?;
-            Ok(Network::new())
-        }
-        NetworkPlan::Host => Err(PlanError::HostNetwork),
+    let links = match plan {
+        NetworkPlan::Loopback => Vec::new(),
+        NetworkPlan::Tun(tun) => vec![tun_link(&tun, received.take(tun.device)?)],
+        NetworkPlan::Namespace => network::take_over()?.into_iter().map(taken_link).collect(),
+        NetworkPlan::Host => return Err(PlanError::HostNetwork),
+    };
+    Ok(Network::start(links)?)
+}
+
+fn tun_link(plan: &TunPlan, device: OwnedFd) -> LinkConfig {
+    LinkConfig {
+        name: plan.name.clone(),
+        device: LinkDevice::Tun(device),
+        mtu: plan.mtu,
+        addresses: vec![(plan.address.into(), plan.prefix_len)],
+        routes: vec![RouteConfig {
+            destination: Ipv4Addr::UNSPECIFIED.into(),
+            prefix_len: 0,
+            gateway: Some(plan.gateway.into()),
+            metric: 0,
+        }],
+    }
+}
+
+fn taken_link(taken: Taken) -> LinkConfig {
+    let route = |route: RoutePlan| RouteConfig {
+        destination: route.destination,
+        prefix_len: route.prefix_len,
+        gateway: route.gateway,
+        metric: route.metric,
+    };
+    // Routes on the link come before those that need them; the connected ones follow from the addresses.
+    let mut routes: Vec<RouteConfig> = taken.routes.into_iter().map(route).collect();
+    routes.sort_by_key(|route| route.gateway.is_some());
+    LinkConfig {
+        name: taken.name,
+        device: LinkDevice::Packet(taken.socket, taken.mac),
+        mtu: taken.mtu,
+        addresses: taken.addresses,
+        routes,
     }
 }
 

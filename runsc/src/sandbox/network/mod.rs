@@ -5,5 +5,5 @@ mod routes;
 mod takeover;
 mod tun;
 
-pub(crate) use takeover::{TakeoverError, take_over};
+pub(crate) use takeover::{Taken, TakeoverError, take_over};
 pub(crate) use tun::open_tun;

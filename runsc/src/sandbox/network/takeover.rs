@@ -58,9 +58,12 @@ pub(crate) fn take_over() -> Result<Vec<Taken>, TakeoverError> {
         .collect()
 }
 
+/// An interface's name and its addresses with their prefix lengths.
+type Interface = (String, Vec<(IpAddr, u8)>);
+
 /// Names and IPv4 addresses of the interfaces to take, in the kernel's order.
-fn interfaces() -> Result<Vec<(String, Vec<(IpAddr, u8)>)>, TakeoverError> {
-    let mut found: Vec<(String, Vec<(IpAddr, u8)>)> = Vec::new();
+fn interfaces() -> Result<Vec<Interface>, TakeoverError> {
+    let mut found: Vec<Interface> = Vec::new();
     for entry in nix::ifaddrs::getifaddrs().map_err(|errno| TakeoverError::List(errno.into()))? {
         let usable = entry.flags.contains(InterfaceFlags::IFF_UP)
             && !entry.flags.contains(InterfaceFlags::IFF_LOOPBACK);

@@ -270,8 +270,11 @@ impl Inode for HostInode {
     }
 
     fn open(self: Arc<Self>, request: &OpenRequest<'_>) -> Result<Arc<dyn FileOps>, Errno> {
-        if self.first.kind != FileType::Regular {
-            return Err(Errno::ENXIO);
+        match self.first.kind {
+            FileType::Regular => {}
+            // Device nodes mean our devices, never the host's.
+            FileType::CharDevice => return crate::fs::dev::open_device(self.first.rdev),
+            _ => return Err(Errno::ENXIO),
         }
         if request.writable() {
             self.check_writable()?;

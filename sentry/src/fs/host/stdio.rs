@@ -59,7 +59,7 @@ impl HostStream {
     /// # Errors
     /// As [`HostStream::new`].
     pub fn open(fd: OwnedFd, uid: u32, gid: u32) -> Result<Arc<OpenFile>, Errno> {
-        use crate::vfs::anon::{AnonName, open_anonymous};
+        use crate::vfs::anon::{AnonInode, AnonName, open_anonymous};
         let flags = nix::fcntl::fcntl(&fd, nix::fcntl::FcntlArg::F_GETFL).map_err(errno)?;
         let stream = Self::new(fd)?;
         let kind = stream.kind;
@@ -70,7 +70,14 @@ impl HostStream {
             _ => "host",
         };
         let flags = flags & (libc::O_ACCMODE | libc::O_APPEND);
+        let again = Arc::downgrade(&stream);
         let file = open_anonymous(stream, AnonName::Numbered(name), kind, flags, (uid, gid));
+        if let Some(inode) = file.path().inode().as_any().downcast_ref::<AnonInode>() {
+            inode.set_reopen(Box::new(move |_| {
+                let stream = again.upgrade().ok_or(Errno::ENXIO)?;
+                Ok(stream as Arc<dyn FileOps>)
+            }));
+        }
         Ok(file)
     }
 

@@ -351,6 +351,9 @@ impl Inode for TmpInode {
     fn open(self: Arc<Self>, _: &OpenRequest<'_>) -> Result<Arc<dyn FileOps>, Errno> {
         match &self.body {
             Body::File(_) => Ok(Arc::new(TmpFile::new(self))),
+            Body::Other if self.kind == FileType::CharDevice => {
+                crate::fs::dev::open_device(self.rdev)
+            }
             _ => Err(Errno::ENXIO),
         }
     }

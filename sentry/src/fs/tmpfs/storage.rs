@@ -2,6 +2,8 @@
 
 use sentry_abi::Errno;
 
+use crate::mm::MemoryFile;
+
 /// Page ranges with contents, counted by reference: the sandbox's memory file. Fresh ranges read as zero.
 pub trait Storage: Send + Sync {
     /// A fresh range of `len` bytes (whole pages), with one reference.
@@ -24,4 +26,27 @@ pub trait Storage: Send + Sync {
     /// # Errors
     /// EIO, ENOMEM.
     fn write(&self, offset: u64, bytes: &[u8]) -> Result<(), Errno>;
+}
+
+impl Storage for MemoryFile {
+    fn allocate(&self, len: u64) -> Result<u64, Errno> {
+        Self::allocate(self, len)
+    }
+
+    fn release(&self, offset: u64, len: u64) {
+        self.decref(offset, len);
+    }
+
+    fn read(&self, offset: u64, bytes: &mut [u8]) -> Result<(), Errno> {
+        let wanted = bytes.len();
+        (self.read_at(offset, bytes) == wanted)
+            .then_some(())
+            .ok_or(Errno::EIO)
+    }
+
+    fn write(&self, offset: u64, bytes: &[u8]) -> Result<(), Errno> {
+        (self.write_at(offset, bytes) == bytes.len())
+            .then_some(())
+            .ok_or(Errno::ENOMEM)
+    }
 }

@@ -1,0 +1,266 @@
+//! UDP, ICMP echo and raw sockets.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use netstack::error::SocketError;
+use netstack::host::Net;
+use netstack::socket::{RawKind, ReceivedDatagram, SocketId};
+use netstack::stack::Stack;
+use sentry_abi::Errno;
+
+use super::FAMILY;
+use super::endpoint::{Endpoint, PIECE_MAX, destination, guest_addr, to_errno};
+use super::options;
+use super::stream::UNPRIVILEGED_PORT_START;
+use crate::mm::io::{IoDst, IoSrc};
+use crate::net::addr::{emit_inet, family};
+use crate::net::control::Control;
+use crate::net::{Caller, Received, SendMeta, Shutdown, Socket, SocketType};
+use crate::vfs::creds::cap;
+use crate::wait::{Ready, WaitQueue};
+
+/// A new UDP socket.
+pub(super) fn open_udp(net: &Net) -> Arc<dyn Socket> {
+    let id = net.with(|stack| stack.udp_open(FAMILY));
+    own(net, id, Kind::Udp)
+}
+
+/// A new ICMP echo socket (a ping socket).
+pub(super) fn open_echo(net: &Net) -> Result<Arc<dyn Socket>, Errno> {
+    let id = net
+        .with(|stack| stack.raw_open(FAMILY, RawKind::Echo))
+        .map_err(to_errno)?;
+    Ok(own(net, id, Kind::Echo))
+}
+
+/// A new raw socket.
+pub(super) fn open_raw(net: &Net, protocol: u8) -> Result<Arc<dyn Socket>, Errno> {
+    let id = net
+        .with(|stack| stack.raw_open(FAMILY, RawKind::Ip(protocol)))
+        .map_err(to_errno)?;
+    Ok(own(net, id, Kind::Raw(protocol)))
+}
+
+fn own(net: &Net, id: SocketId, kind: Kind) -> Arc<dyn Socket> {
+    Arc::new(DatagramSocket {
+        endpoint: Endpoint::new(net, id),
+        kind,
+        flags: ControlFlags::default(),
+    })
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Udp,
+    Echo,
+    Raw(u8),
+}
+
+/// Which control messages were asked for.
+#[derive(Default)]
+pub(super) struct ControlFlags {
+    /// IP_PKTINFO
+    pub(super) packet_info: AtomicBool,
+    /// IP_RECVTTL
+    pub(super) ttl: AtomicBool,
+    /// IP_RECVTOS
+    pub(super) tos: AtomicBool,
+}
+
+struct DatagramSocket {
+    endpoint: Endpoint,
+    kind: Kind,
+    flags: ControlFlags,
+}
+
+impl DatagramSocket {
+    fn take(
+        &self,
+        stack: &mut Stack,
+        id: SocketId,
+        peek: bool,
+    ) -> Result<ReceivedDatagram, SocketError> {
+        match (self.kind, peek) {
+            (Kind::Udp, true) => stack.udp_peek(id).cloned(),
+            (Kind::Udp, false) => stack.udp_recv(id),
+            (_, true) => stack.raw_peek(id).cloned(),
+            (_, false) => stack.raw_recv(id),
+        }
+    }
+
+    fn control_of(&self, datagram: &ReceivedDatagram) -> Control {
+        let mut control = Control::default();
+        let mut put = |kind, data: Vec<u8>| control.other.push((libc::IPPROTO_IP, kind, data));
+        let asked = |flag: &AtomicBool| flag.load(Ordering::Relaxed);
+        if asked(&self.flags.packet_info)
+            && let std::net::IpAddr::V4(to) = datagram.to
+        {
+            // struct in_pktinfo: interface index (from 1), local address, destination.
+            let index = i32::from(datagram.iface.0) + 1;
+            put(
+                libc::IP_PKTINFO,
+                [index.to_ne_bytes(), to.octets(), to.octets()].concat(),
+            );
+        }
+        if asked(&self.flags.ttl) {
+            put(libc::IP_TTL, i32::from(datagram.ttl).to_ne_bytes().to_vec());
+        }
+        if asked(&self.flags.tos) {
+            put(libc::IP_TOS, vec![datagram.tos]);
+        }
+        control
+    }
+
+    /// Length of the first datagram that waits.
+    fn first_len(&self) -> Option<usize> {
+        let peek = |stack: &mut Stack, id| {
+            self.take(stack, id, true)
+                .map(|datagram| datagram.data.len())
+        };
+        self.endpoint.call(peek).ok()
+    }
+}
+
+impl Socket for DatagramSocket {
+    fn socket_type(&self) -> SocketType {
+        let (kind, protocol) = match self.kind {
+            Kind::Udp => (libc::SOCK_DGRAM, libc::IPPROTO_UDP),
+            Kind::Echo => (libc::SOCK_DGRAM, libc::IPPROTO_ICMP),
+            Kind::Raw(protocol) => (libc::SOCK_RAW, protocol.into()),
+        };
+        SocketType {
+            family: libc::AF_INET,
+            kind,
+            protocol,
+        }
+    }
+
+    fn bind(&self, caller: &Caller<'_>, addr: &[u8]) -> Result<(), Errno> {
+        let addr = guest_addr(addr)?;
+        if self.kind != Kind::Udp {
+            return self.endpoint.call(|stack, id| stack.raw_bind(id, addr));
+        }
+        if addr.port() != 0
+            && addr.port() < UNPRIVILEGED_PORT_START
+            && !caller.path.creds.has(cap::NET_BIND_SERVICE)
+        {
+            return Err(Errno::EACCES);
+        }
+        self.endpoint.call(|stack, id| stack.udp_bind(id, addr))
+    }
+
+    fn listen(&self, _: &Caller<'_>, _: i32) -> Result<(), Errno> {
+        Err(Errno::EOPNOTSUPP)
+    }
+
+    fn accept(&self) -> Result<Arc<dyn Socket>, Errno> {
+        Err(Errno::EOPNOTSUPP)
+    }
+
+    fn connect(&self, _: &Caller<'_>, addr: &[u8]) -> Result<(), Errno> {
+        let unspec = family(addr)? == libc::AF_UNSPEC;
+        self.endpoint.call(|stack, id| match (self.kind, unspec) {
+            (Kind::Udp, true) => stack.udp_disconnect(id),
+            (_, true) => stack.raw_connect(id, None),
+            (kind, false) => {
+                let addr = destination(addr).map_err(|_| SocketError::AddrFamily)?;
+                if kind == Kind::Udp {
+                    stack.udp_connect(id, addr)
+                } else {
+                    stack.raw_connect(id, Some(addr.ip()))
+                }
+            }
+        })
+    }
+
+    fn send(
+        &self,
+        _: &Caller<'_>,
+        src: &mut dyn IoSrc,
+        meta: SendMeta<'_>,
+    ) -> Result<usize, Errno> {
+        if meta.flags & libc::MSG_OOB != 0 {
+            return Err(Errno::EOPNOTSUPP);
+        }
+        let to: Option<SocketAddr> = meta.to.map(destination).transpose()?;
+        if src.remaining() > PIECE_MAX {
+            return Err(Errno::EMSGSIZE);
+        }
+        let mut data = vec![0; src.remaining()];
+        let len = if data.is_empty() {
+            0
+        } else {
+            src.take(&mut data)?
+        };
+        data.truncate(len);
+        self.endpoint.call(|stack, id| match self.kind {
+            Kind::Udp => stack.udp_send(id, data, to),
+            _ => stack.raw_send(id, data, to.map(|to| to.ip())),
+        })
+    }
+
+    fn recv(&self, dst: &mut dyn IoDst, flags: i32) -> Result<Received, Errno> {
+        if flags & libc::MSG_ERRQUEUE != 0 {
+            return Err(Errno::EAGAIN);
+        }
+        let peek = flags & libc::MSG_PEEK != 0;
+        let datagram = self.endpoint.call(|stack, id| self.take(stack, id, peek))?;
+        let full = datagram.data.len();
+        let copied = if full == 0 {
+            0
+        } else {
+            dst.put(&datagram.data)?
+        };
+        Ok(Received {
+            len: if flags & libc::MSG_TRUNC != 0 {
+                full
+            } else {
+                copied
+            },
+            from: emit_inet(datagram.from),
+            flags: if copied < full { libc::MSG_TRUNC } else { 0 },
+            control: self.control_of(&datagram),
+        })
+    }
+
+    fn shutdown(&self, how: Shutdown) -> Result<(), Errno> {
+        self.endpoint.shutdown(how)
+    }
+
+    fn local_addr(&self) -> Result<Vec<u8>, Errno> {
+        self.endpoint.local_addr()
+    }
+
+    fn peer_addr(&self) -> Result<Vec<u8>, Errno> {
+        self.endpoint.peer_addr()
+    }
+
+    fn get_option(&self, level: i32, name: i32) -> Result<Vec<u8>, Errno> {
+        options::get_datagram(
+            &self.endpoint,
+            self.socket_type(),
+            self.kind,
+            &self.flags,
+            level,
+            name,
+        )
+    }
+
+    fn set_option(&self, _: &Caller<'_>, level: i32, name: i32, value: &[u8]) -> Result<(), Errno> {
+        options::set_datagram(&self.endpoint, self.kind, &self.flags, level, name, value)
+    }
+
+    fn readable_bytes(&self) -> usize {
+        self.first_len().unwrap_or(0)
+    }
+
+    fn readiness(&self) -> Ready {
+        self.endpoint.readiness()
+    }
+
+    fn wait_queue(&self) -> &WaitQueue {
+        self.endpoint.queue()
+    }
+}

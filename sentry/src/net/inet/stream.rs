@@ -1,0 +1,188 @@
+//! TCP sockets.
+
+use std::sync::Arc;
+
+use netstack::host::Net;
+use netstack::socket::SocketId;
+use sentry_abi::Errno;
+
+use super::endpoint::{Endpoint, PIECE_MAX, destination, guest_addr};
+use super::options;
+use crate::mm::io::{IoDst, IoSrc};
+use crate::net::addr::family;
+use crate::net::{Caller, Received, SendMeta, Shutdown, Socket, SocketType};
+use crate::vfs::creds::cap;
+use crate::wait::{Ready, WaitQueue};
+
+/// Ports below need CAP_NET_BIND_SERVICE (ip_unprivileged_port_start).
+pub(super) const UNPRIVILEGED_PORT_START: u16 = 1024;
+
+/// A new TCP socket.
+pub(super) fn open(net: &Net) -> Arc<dyn Socket> {
+    let id = net.with(|stack| stack.tcp_open());
+    own(net, id)
+}
+
+fn own(net: &Net, id: SocketId) -> Arc<dyn Socket> {
+    Arc::new(TcpSocket {
+        endpoint: Endpoint::new(net, id),
+    })
+}
+
+struct TcpSocket {
+    endpoint: Endpoint,
+}
+
+impl Socket for TcpSocket {
+    fn socket_type(&self) -> SocketType {
+        SocketType {
+            family: libc::AF_INET,
+            kind: libc::SOCK_STREAM,
+            protocol: libc::IPPROTO_TCP,
+        }
+    }
+
+    fn bind(&self, caller: &Caller<'_>, addr: &[u8]) -> Result<(), Errno> {
+        let addr = guest_addr(addr)?;
+        if addr.port() != 0
+            && addr.port() < UNPRIVILEGED_PORT_START
+            && !caller.path.creds.has(cap::NET_BIND_SERVICE)
+        {
+            return Err(Errno::EACCES);
+        }
+        self.endpoint.call(|stack, id| stack.tcp_bind(id, addr))
+    }
+
+    fn listen(&self, _: &Caller<'_>, backlog: i32) -> Result<(), Errno> {
+        self.endpoint
+            .call(|stack, id| stack.tcp_listen(id, backlog))
+    }
+
+    fn accept(&self) -> Result<Arc<dyn Socket>, Errno> {
+        let (id, _) = self.endpoint.call(|stack, id| stack.tcp_accept(id))?;
+        Ok(own(self.endpoint.net(), id))
+    }
+
+    fn connect(&self, _: &Caller<'_>, addr: &[u8]) -> Result<(), Errno> {
+        if family(addr)? == libc::AF_UNSPEC {
+            return Err(Errno::EAFNOSUPPORT);
+        }
+        let addr = destination(addr)?;
+        self.endpoint.call(|stack, id| stack.tcp_connect(id, addr))
+    }
+
+    fn send(
+        &self,
+        _: &Caller<'_>,
+        src: &mut dyn IoSrc,
+        meta: SendMeta<'_>,
+    ) -> Result<usize, Errno> {
+        if meta.flags & libc::MSG_OOB != 0 {
+            return Err(Errno::EOPNOTSUPP);
+        }
+        let more = meta.flags & libc::MSG_MORE != 0;
+        let mut total = 0;
+        loop {
+            // Guest memory is read before the stack is locked: it may fault. What the stack has no
+            // room for is read again by the next attempt.
+            let mut piece = vec![0; src.remaining().min(PIECE_MAX)];
+            let taken = match src.take(&mut piece) {
+                Err(_) if total > 0 => return Ok(total),
+                result => result?,
+            };
+            let last = src.remaining() == 0;
+            let sent = self
+                .endpoint
+                .call(|stack, id| stack.tcp_send(id, &piece[..taken], more || !last));
+            match sent {
+                Ok(count) => total += count,
+                Err(_) if total > 0 => return Ok(total),
+                Err(error) => return Err(error),
+            }
+            if last || sent.is_ok_and(|count| count < taken) {
+                return Ok(total);
+            }
+        }
+    }
+
+    fn recv(&self, dst: &mut dyn IoDst, flags: i32) -> Result<Received, Errno> {
+        if flags & libc::MSG_OOB != 0 {
+            return Err(Errno::EINVAL);
+        }
+        if flags & libc::MSG_ERRQUEUE != 0 {
+            return Err(Errno::EAGAIN);
+        }
+        if flags & libc::MSG_PEEK != 0 {
+            let mut piece = vec![0; dst.remaining().min(PIECE_MAX)];
+            let count = self
+                .endpoint
+                .call(|stack, id| stack.tcp_recv(id, &mut piece, true))?;
+            let len = dst.put(&piece[..count])?;
+            return Ok(Received {
+                len,
+                ..Received::default()
+            });
+        }
+        let mut len = 0;
+        loop {
+            let wanted = dst.remaining().min(PIECE_MAX);
+            let bytes = match self
+                .endpoint
+                .call(|stack, id| stack.tcp_recv_bytes(id, wanted))
+            {
+                Err(_) if len > 0 => break,
+                result => result?,
+            };
+            // MSG_TRUNC discards instead of copying (tcp(7)).
+            len += if flags & libc::MSG_TRUNC != 0 {
+                bytes.len()
+            } else {
+                dst.put(&bytes)?
+            };
+            if bytes.is_empty() || dst.remaining() == 0 || flags & libc::MSG_TRUNC != 0 {
+                break;
+            }
+        }
+        Ok(Received {
+            len,
+            ..Received::default()
+        })
+    }
+
+    fn shutdown(&self, how: Shutdown) -> Result<(), Errno> {
+        self.endpoint.shutdown(how)
+    }
+
+    fn local_addr(&self) -> Result<Vec<u8>, Errno> {
+        self.endpoint.local_addr()
+    }
+
+    fn peer_addr(&self) -> Result<Vec<u8>, Errno> {
+        self.endpoint.peer_addr()
+    }
+
+    fn get_option(&self, level: i32, name: i32) -> Result<Vec<u8>, Errno> {
+        options::get_tcp(&self.endpoint, self.socket_type(), level, name)
+    }
+
+    fn set_option(&self, _: &Caller<'_>, level: i32, name: i32, value: &[u8]) -> Result<(), Errno> {
+        options::set_tcp(&self.endpoint, level, name, value)
+    }
+
+    fn readable_bytes(&self) -> usize {
+        self.endpoint.look(|stack, id| stack.tcp_readable_bytes(id))
+    }
+
+    fn unsent_bytes(&self) -> usize {
+        self.endpoint
+            .look(|stack, id| stack.tcp_unacknowledged_bytes(id))
+    }
+
+    fn readiness(&self) -> Ready {
+        self.endpoint.readiness()
+    }
+
+    fn wait_queue(&self) -> &WaitQueue {
+        self.endpoint.queue()
+    }
+}

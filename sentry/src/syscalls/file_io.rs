@@ -1,0 +1,229 @@
+//! read, write and their kin; lseek.
+
+use std::sync::Arc;
+
+use sentry_abi::Errno;
+
+use crate::mm::IoVecs;
+use crate::syscalls::at::{may_wait, raise, wait_for};
+
+use crate::syscalls::table::Row;
+use crate::syscalls::{Args, Outcome, SysResult};
+use crate::task::Task;
+use crate::task::state::Interrupted;
+use crate::vfs::open::OpenFile;
+
+pub(crate) const ROWS: &[Row] = &[
+    Row::full(libc::SYS_read, "read", sys_read),
+    Row::full(libc::SYS_write, "write", sys_write),
+    Row::full(libc::SYS_pread64, "pread64", sys_pread64),
+    Row::full(libc::SYS_pwrite64, "pwrite64", sys_pwrite64),
+    Row::full(libc::SYS_readv, "readv", sys_readv),
+    Row::full(libc::SYS_writev, "writev", sys_writev),
+    Row::full(libc::SYS_preadv, "preadv", sys_preadv),
+    Row::full(libc::SYS_pwritev, "pwritev", sys_pwritev),
+    Row::partial(
+        libc::SYS_preadv2,
+        "preadv2",
+        sys_preadv2,
+        "of the flags RWF_NOWAIT and hints",
+    ),
+    Row::partial(
+        libc::SYS_pwritev2,
+        "pwritev2",
+        sys_pwritev2,
+        "of the flags RWF_NOWAIT, RWF_APPEND and hints",
+    ),
+    Row::full(libc::SYS_lseek, "lseek", sys_lseek),
+];
+
+/// Where in the file: at its position, or at an offset.
+#[derive(Clone, Copy)]
+enum At {
+    Position,
+    Offset(i64),
+}
+
+fn read_vectors(task: &mut Task, fd: i32, iovs: IoVecs, at: At) -> SysResult {
+    let file = task.fds.get(fd)?;
+    file.check_readable()?;
+    file.ops().job_control(&*task, false)?;
+    let result = {
+        let mut dst = task.mm.user_dst(iovs);
+        match at {
+            At::Position => file.read(&mut dst),
+            At::Offset(offset) => file.pread(&mut dst, offset),
+        }
+    };
+    match result {
+        Ok(count) => Ok(count.into()),
+        Err(Errno::EAGAIN) if may_wait(&file) => wait_for(task, &file, false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Leaves the first `count` bytes out.
+fn skip(iovs: &mut IoVecs, mut count: u64) {
+    for iov in iovs {
+        let part = iov.len.min(count);
+        iov.addr += part;
+        iov.len -= part;
+        count -= part;
+    }
+}
+
+/// Bytes that a write has made before it had to wait: its result if it is interrupted.
+struct Written(u64);
+
+impl Interrupted for Written {
+    fn wind_up(&mut self) -> Option<u64> {
+        Some(self.0)
+    }
+
+    fn as_any(&mut self) -> &mut dyn std::any::Any {
+        self
+    }
+}
+
+fn write_vectors(task: &mut Task, fd: i32, mut iovs: IoVecs, at: At) -> SysResult {
+    let file = task.fds.get(fd)?;
+    file.check_writable()?;
+    file.ops().job_control(&*task, true)?;
+    let before = task.call_state.progress;
+    skip(&mut iovs, before);
+    let wanted = iovs.iter().map(|iov| iov.len).sum::<u64>() as usize;
+    let result = {
+        let mut src = task.mm.user_src(iovs);
+        match at {
+            At::Position => file.write(&mut src),
+            At::Offset(offset) => file.pwrite(&mut src, offset),
+        }
+    };
+    match result {
+        Ok(count) if count < wanted && may_wait(&file) && at_stream(&file) => {
+            task.call_state.progress = before + count as u64;
+            task.call_state.extra = Some(Box::new(Written(task.call_state.progress)));
+            or_progress(task, &file)
+        }
+        Ok(count) => Ok((before + count as u64).into()),
+        Err(Errno::EAGAIN) if may_wait(&file) => or_progress(task, &file),
+        Err(error) => {
+            if error == Errno::EPIPE && before == 0 {
+                raise(task, libc::SIGPIPE);
+            }
+            if before > 0 {
+                Ok(before.into())
+            } else {
+                Err(error)
+            }
+        }
+    }
+}
+
+/// Pipes, sockets and terminals write everything before they return; files write what fits.
+fn at_stream(file: &OpenFile) -> bool {
+    !file.ops().seekable()
+}
+
+fn or_progress(task: &mut Task, file: &Arc<OpenFile>) -> SysResult {
+    match wait_for(task, file, true) {
+        Err(Errno::EAGAIN) if task.call_state.progress > 0 => Ok(task.call_state.progress.into()),
+        other => other,
+    }
+}
+
+pub(crate) fn sys_read(task: &mut Task, args: &Args) -> SysResult {
+    let iovs = task.mm.one_iovec(args.ptr(1), args.ptr(2))?;
+    read_vectors(task, args.int(0), iovs, At::Position)
+}
+
+pub(crate) fn sys_write(task: &mut Task, args: &Args) -> SysResult {
+    let iovs = task.mm.one_iovec(args.ptr(1), args.ptr(2))?;
+    write_vectors(task, args.int(0), iovs, At::Position)
+}
+
+pub(crate) fn sys_pread64(task: &mut Task, args: &Args) -> SysResult {
+    let iovs = task.mm.one_iovec(args.ptr(1), args.ptr(2))?;
+    read_vectors(task, args.int(0), iovs, At::Offset(args.long(3)))
+}
+
+pub(crate) fn sys_pwrite64(task: &mut Task, args: &Args) -> SysResult {
+    let iovs = task.mm.one_iovec(args.ptr(1), args.ptr(2))?;
+    write_vectors(task, args.int(0), iovs, At::Offset(args.long(3)))
+}
+
+fn vectors(task: &Task, args: &Args) -> Result<IoVecs, Errno> {
+    task.mm.read_iovecs(args.ptr(1), args.size(2))
+}
+
+pub(crate) fn sys_readv(task: &mut Task, args: &Args) -> SysResult {
+    let iovs = vectors(task, args)?;
+    read_vectors(task, args.int(0), iovs, At::Position)
+}
+
+pub(crate) fn sys_writev(task: &mut Task, args: &Args) -> SysResult {
+    let iovs = vectors(task, args)?;
+    write_vectors(task, args.int(0), iovs, At::Position)
+}
+
+pub(crate) fn sys_preadv(task: &mut Task, args: &Args) -> SysResult {
+    let iovs = vectors(task, args)?;
+    read_vectors(task, args.int(0), iovs, At::Offset(args.long(3)))
+}
+
+pub(crate) fn sys_pwritev(task: &mut Task, args: &Args) -> SysResult {
+    let iovs = vectors(task, args)?;
+    write_vectors(task, args.int(0), iovs, At::Offset(args.long(3)))
+}
+
+const HINTS: i32 = libc::RWF_HIPRI | libc::RWF_DSYNC | libc::RWF_SYNC;
+
+fn at(offset: i64) -> At {
+    if offset == -1 {
+        At::Position
+    } else {
+        At::Offset(offset)
+    }
+}
+
+fn without_waiting(flags: i32, result: SysResult) -> SysResult {
+    match result {
+        Ok(Outcome::Block(_)) if flags & libc::RWF_NOWAIT != 0 => Err(Errno::EAGAIN),
+        other => other,
+    }
+}
+
+pub(crate) fn sys_preadv2(task: &mut Task, args: &Args) -> SysResult {
+    let flags = args.int(5);
+    if flags & !(HINTS | libc::RWF_NOWAIT) != 0 {
+        return Err(Errno::EOPNOTSUPP);
+    }
+    let iovs = vectors(task, args)?;
+    without_waiting(
+        flags,
+        read_vectors(task, args.int(0), iovs, at(args.long(3))),
+    )
+}
+
+pub(crate) fn sys_pwritev2(task: &mut Task, args: &Args) -> SysResult {
+    let flags = args.int(5);
+    if flags & !(HINTS | libc::RWF_NOWAIT | libc::RWF_APPEND) != 0 {
+        return Err(Errno::EOPNOTSUPP);
+    }
+    let iovs = vectors(task, args)?;
+    if flags & libc::RWF_APPEND != 0 {
+        let file = task.fds.get(args.int(0))?;
+        file.check_writable()?;
+        let mut src = task.mm.user_src(iovs);
+        return Ok(file.ops().append(&mut src)?.0.into());
+    }
+    without_waiting(
+        flags,
+        write_vectors(task, args.int(0), iovs, at(args.long(3))),
+    )
+}
+
+pub(crate) fn sys_lseek(task: &mut Task, args: &Args) -> SysResult {
+    let file = task.fds.get(args.int(0))?;
+    Ok(file.seek(args.long(1), args.int(2))?.into())
+}

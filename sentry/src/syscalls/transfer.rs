@@ -1,0 +1,284 @@
+//! Copies between descriptors: sendfile, copy_file_range, splice, tee.
+
+use std::sync::Arc;
+
+use sentry_abi::Errno;
+
+use crate::fs::pipe::PipeEnd;
+use crate::mm::{BufDst, BufSrc};
+use crate::syscalls::at::{may_wait, raise, wait_for};
+use crate::syscalls::table::Row;
+use crate::syscalls::{Args, SysResult};
+use crate::task::Task;
+use crate::vfs::attr::FileType;
+use crate::vfs::open::OpenFile;
+use crate::wait::Ready;
+
+pub(crate) const ROWS: &[Row] = &[
+    Row::full(libc::SYS_sendfile, "sendfile", sys_sendfile),
+    Row::full(
+        libc::SYS_copy_file_range,
+        "copy_file_range",
+        sys_copy_file_range,
+    ),
+    Row::full(libc::SYS_splice, "splice", sys_splice),
+    Row::full(libc::SYS_tee, "tee", sys_tee),
+];
+
+/// Bytes copied at a time.
+const CHUNK: usize = 64 << 10;
+/// Most bytes that one call copies before it returns short.
+const MAX_COPY: usize = 16 << 20;
+
+/// One side of a copy: a file and, unless its position is meant, an offset.
+struct Side {
+    file: Arc<OpenFile>,
+    offset: Option<i64>,
+}
+
+impl Side {
+    fn read(&self, buffer: &mut [u8]) -> Result<usize, Errno> {
+        let mut dst = BufDst::new(buffer);
+        match self.offset {
+            Some(offset) => self.file.pread(&mut dst, offset),
+            None => self.file.read(&mut dst),
+        }
+    }
+
+    fn write(&self, bytes: &[u8]) -> Result<usize, Errno> {
+        let mut src = BufSrc::new(bytes);
+        match self.offset {
+            Some(offset) => self.file.pwrite(&mut src, offset),
+            None => self.file.write(&mut src),
+        }
+    }
+
+    fn moved(&mut self, count: usize) {
+        if let Some(offset) = &mut self.offset {
+            *offset += count as i64;
+        }
+    }
+
+    /// Puts bytes back that were read but could not be written.
+    fn unread(&mut self, count: usize) -> Result<(), Errno> {
+        if self.offset.is_none() && count > 0 {
+            self.file.seek(-(count as i64), libc::SEEK_CUR)?;
+        }
+        Ok(())
+    }
+
+    fn seekable(&self) -> bool {
+        self.file.ops().seekable()
+    }
+}
+
+/// Which side a copy would have to wait for.
+enum Blocked {
+    Input,
+    Output,
+}
+
+/// Copies up to `len` bytes; the count, and which side stopped it.
+fn copy(from: &mut Side, to: &mut Side, len: usize) -> Result<(usize, Option<Blocked>), Errno> {
+    let len = len.min(MAX_COPY);
+    let mut buffer = vec![0; CHUNK.min(len)];
+    let mut total = 0;
+    while total < len {
+        // What comes from a stream cannot be put back: take only what certainly goes out.
+        let mut part = buffer.len().min(len - total);
+        if !from.seekable() {
+            if !to.file.readiness().intersects(Ready::OUT | Ready::ERR) {
+                return Ok((total, Some(Blocked::Output)));
+            }
+            if !to.seekable() {
+                part = part.min(libc::PIPE_BUF);
+            }
+        }
+        let read = match from.read(&mut buffer[..part]) {
+            Ok(0) => break,
+            Ok(read) => read,
+            Err(Errno::EAGAIN) => return Ok((total, Some(Blocked::Input))),
+            Err(_) if total > 0 => break,
+            Err(error) => return Err(error),
+        };
+        let wrote = to.write(&buffer[..read]);
+        let count = *wrote.as_ref().unwrap_or(&0);
+        from.unread(read - count)?;
+        from.moved(count);
+        to.moved(count);
+        total += count;
+        match wrote {
+            Ok(count) if count == read => {}
+            Ok(_) | Err(Errno::EAGAIN) => return Ok((total, Some(Blocked::Output))),
+            Err(_) if total > 0 => break,
+            Err(error) => return Err(error),
+        }
+    }
+    Ok((total, None))
+}
+
+fn run(
+    task: &mut Task,
+    mut from: Side,
+    mut to: Side,
+    len: usize,
+    nonblock: bool,
+) -> Result<Copied, Errno> {
+    from.file.check_readable()?;
+    to.file.check_writable()?;
+    let result = copy(&mut from, &mut to, len);
+    if result.as_ref().is_err_and(|error| *error == Errno::EPIPE) {
+        raise(task, libc::SIGPIPE);
+    }
+    let (count, blocked) = result?;
+    if count == 0
+        && let Some(blocked) = blocked
+    {
+        let (file, write) = match blocked {
+            Blocked::Input => (&from.file, false),
+            Blocked::Output => (&to.file, true),
+        };
+        if nonblock || !may_wait(file) {
+            return Err(Errno::EAGAIN);
+        }
+        return Ok(Copied::Wait(wait_for(task, file, write)));
+    }
+    Ok(Copied::Done {
+        count,
+        from: from.offset,
+        to: to.offset,
+    })
+}
+
+enum Copied {
+    Done {
+        count: usize,
+        from: Option<i64>,
+        to: Option<i64>,
+    },
+    Wait(SysResult),
+}
+
+/// The offset argument at `addr`; `None` if it is null.
+fn offset(task: &Task, addr: u64) -> Result<Option<i64>, Errno> {
+    if addr == 0 {
+        return Ok(None);
+    }
+    let offset: i64 = task.mm.read_val(addr)?;
+    if offset < 0 {
+        return Err(Errno::EINVAL);
+    }
+    Ok(Some(offset))
+}
+
+fn finish(task: &Task, copied: Copied, from: u64, to: u64) -> SysResult {
+    let (count, new_from, new_to) = match copied {
+        Copied::Wait(wait) => return wait,
+        Copied::Done { count, from, to } => (count, from, to),
+    };
+    for (addr, new) in [(from, new_from), (to, new_to)] {
+        if let Some(new) = new {
+            task.mm.write_val(addr, &new)?;
+        }
+    }
+    Ok(count.into())
+}
+
+pub(crate) fn sys_sendfile(task: &mut Task, args: &Args) -> SysResult {
+    let (to, from) = (task.fds.get(args.int(0))?, task.fds.get(args.int(1))?);
+    if to.flags() & libc::O_APPEND != 0 {
+        return Err(Errno::EINVAL);
+    }
+    let from = Side {
+        file: from,
+        offset: offset(task, args.ptr(2))?,
+    };
+    let to = Side {
+        file: to,
+        offset: None,
+    };
+    let copied = run(task, from, to, args.size(3), false)?;
+    finish(task, copied, args.ptr(2), 0)
+}
+
+pub(crate) fn sys_copy_file_range(task: &mut Task, args: &Args) -> SysResult {
+    if args.uint(5) != 0 {
+        return Err(Errno::EINVAL);
+    }
+    let (from, to) = (task.fds.get(args.int(0))?, task.fds.get(args.int(2))?);
+    for file in [&from, &to] {
+        match file.path().inode().kind() {
+            FileType::Regular => {}
+            FileType::Directory => return Err(Errno::EISDIR),
+            _ => return Err(Errno::EINVAL),
+        }
+    }
+    if to.flags() & libc::O_APPEND != 0 {
+        return Err(Errno::EBADF);
+    }
+    let from = Side {
+        file: from,
+        offset: offset(task, args.ptr(1))?,
+    };
+    let to = Side {
+        file: to,
+        offset: offset(task, args.ptr(3))?,
+    };
+    let copied = run(task, from, to, args.size(4), false)?;
+    finish(task, copied, args.ptr(1), args.ptr(3))
+}
+
+fn is_pipe(file: &OpenFile) -> bool {
+    file.ops().as_any().is::<PipeEnd>()
+}
+
+pub(crate) fn sys_splice(task: &mut Task, args: &Args) -> SysResult {
+    let (from, to) = (task.fds.get(args.int(0))?, task.fds.get(args.int(2))?);
+    if !is_pipe(&from) && !is_pipe(&to) {
+        return Err(Errno::EINVAL);
+    }
+    if (is_pipe(&from) && args.ptr(1) != 0) || (is_pipe(&to) && args.ptr(3) != 0) {
+        return Err(Errno::ESPIPE);
+    }
+    let from = Side {
+        file: from,
+        offset: offset(task, args.ptr(1))?,
+    };
+    let to = Side {
+        file: to,
+        offset: offset(task, args.ptr(3))?,
+    };
+    let nonblock = args.uint(5) & libc::SPLICE_F_NONBLOCK != 0;
+    let copied = run(task, from, to, args.size(4), nonblock)?;
+    finish(task, copied, args.ptr(1), args.ptr(3))
+}
+
+pub(crate) fn sys_tee(task: &mut Task, args: &Args) -> SysResult {
+    let (from, to) = (task.fds.get(args.int(0))?, task.fds.get(args.int(1))?);
+    from.check_readable()?;
+    to.check_writable()?;
+    let end = from.ops().as_any().downcast_ref::<PipeEnd>();
+    let end = end.filter(|_| is_pipe(&to)).ok_or(Errno::EINVAL)?;
+    let nonblock = args.uint(3) & libc::SPLICE_F_NONBLOCK != 0;
+    let bytes = end.peek(args.size(2).min(CHUNK));
+    if bytes.is_empty() {
+        if from.readiness().contains(Ready::HUP) {
+            return Ok(0usize.into());
+        }
+        return if nonblock {
+            Err(Errno::EAGAIN)
+        } else {
+            wait_for(task, &from, false)
+        };
+    }
+    match to.write(&mut BufSrc::new(&bytes)) {
+        Ok(count) => Ok(count.into()),
+        Err(Errno::EAGAIN) if !nonblock => wait_for(task, &to, true),
+        Err(error) => {
+            if error == Errno::EPIPE {
+                raise(task, libc::SIGPIPE);
+            }
+            Err(error)
+        }
+    }
+}
