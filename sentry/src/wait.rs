@@ -59,6 +59,11 @@ struct Entry {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WaitId(u64);
 
+impl WaitId {
+    /// No registration.
+    pub const NONE: Self = Self(u64::MAX);
+}
+
 impl WaitQueue {
     /// A queue nobody waits on.
     pub fn new() -> Self {

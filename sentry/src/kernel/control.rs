@@ -1,10 +1,11 @@
 //! What `runsc` asks of a running sandbox.
 
-use std::sync::Arc;
-
 use sentry_abi::Errno;
 
-use super::{BootConfig, BootError, ExitStatus, Kernel, ProcessConfig};
+use super::{ExitStatus, Kernel};
+use crate::signals::SigInfo;
+use crate::signals::set::is_signal;
+use crate::task::cpu;
 
 /// One line of `runsc ps`.
 #[derive(Clone, Debug, Default)]
@@ -26,28 +27,6 @@ pub struct ProcessInfo {
 }
 
 impl Kernel {
-    /// Makes a sandbox and loads its first process, which waits for [`Kernel::start`].
-    ///
-    /// # Errors
-    /// [`BootError`] says in a sentence what is wrong.
-    pub fn boot(config: BootConfig) -> Result<Arc<Self>, BootError> {
-        let _ = config;
-        Err(BootError::Unsupported("running a guest"))
-    }
-
-    /// Lets the first process run.
-    pub fn start(self: &Arc<Self>) {}
-
-    /// Starts another process (`runsc exec`), whose parent is the first one of the sandbox's pid
-    /// namespace in name only; returns its pid.
-    ///
-    /// # Errors
-    /// As [`Kernel::boot`].
-    pub fn exec(self: &Arc<Self>, process: ProcessConfig) -> Result<i32, BootError> {
-        let _ = process;
-        Err(BootError::Unsupported("exec"))
-    }
-
     /// Waits until the first process has ended: the sandbox's exit status.
     pub fn wait_exit(&self) -> ExitStatus {
         self.wait_pid(1)
@@ -69,12 +48,45 @@ impl Kernel {
     /// # Errors
     /// ESRCH, EINVAL.
     pub fn kill(&self, pid: i32, signo: i32, all: bool) -> Result<(), Errno> {
-        let _ = (pid, signo, all);
-        Err(Errno::ESRCH)
+        if !is_signal(signo) {
+            return Err(Errno::EINVAL);
+        }
+        let info = SigInfo::kernel(signo);
+        let mut tree = self.tree.lock();
+        if !all {
+            return tree.signal_from_outside(pid, info);
+        }
+        let pids: Vec<i32> = tree.nodes().map(|node| node.process.pid).collect();
+        for pid in &pids {
+            // One full queue does not keep the signal from the others.
+            let _ = tree.signal_from_outside(*pid, info);
+        }
+        if pids.is_empty() {
+            Err(Errno::ESRCH)
+        } else {
+            Ok(())
+        }
     }
 
     /// The processes that live.
     pub fn ps(&self) -> Vec<ProcessInfo> {
-        Vec::new()
+        let tree = self.tree.lock();
+        let lives = tree.nodes().filter(|node| node.exit.is_none());
+        lives
+            .map(|node| {
+                let first = node.threads.first();
+                ProcessInfo {
+                    pid: node.process.pid,
+                    ppid: node.parent,
+                    uid: first.map_or(0, |thread| thread.creds().uid),
+                    threads: node.threads.len(),
+                    start_ns: node.process.start_ns.saturating_sub(self.boot_ns),
+                    cpu_ns: cpu::of_node(node).iter().sum(),
+                    command: first.map_or(String::new(), |thread| {
+                        String::from_utf8_lossy(&thread.comm()).into_owned()
+                    }),
+                }
+            })
+            .collect()
     }
 }

@@ -1,7 +1,9 @@
 //! One sandbox: boot, tasks, exit; what `runsc` calls.
 
+mod boot;
 pub mod config;
 mod control;
+mod start;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,7 +19,10 @@ pub use control::ProcessInfo;
 use crate::mm::MemoryFile;
 use crate::net::Network;
 use crate::platform::Platform;
+use crate::syscalls::strace::Sink;
 use crate::syscalls::table::NUMBERS;
+use crate::task::Task;
+use crate::task::futex::FutexTable;
 use crate::task::tree::Tree;
 use crate::vfs::MountNamespace;
 
@@ -31,6 +36,12 @@ pub struct Kernel {
     pub(crate) tree: Mutex<Tree>,
     /// Host and domain name.
     pub(crate) names: RwLock<Names>,
+    /// Futex waiters.
+    pub(crate) futexes: FutexTable,
+    strace: Option<Sink>,
+    memory_limit: u64,
+    /// The first process until it is started.
+    first: Mutex<Option<Task>>,
     /// When it was booted (monotonic guest clock, nanoseconds).
     pub boot_ns: u64,
     unimplemented: Vec<AtomicU32>,
@@ -68,6 +79,35 @@ impl Kernel {
         &self.network
     }
 
+    /// Where calls are traced to, if they are.
+    pub(crate) fn strace(&self) -> Option<&Sink> {
+        self.strace.as_ref()
+    }
+
+    /// Memory as the guest sees it: total and used, in bytes.
+    pub fn memory_size(&self) -> (u64, u64) {
+        let total = match self.memory_limit {
+            0 => host_memory(),
+            limit => limit,
+        };
+        (total, self.memory.allocated())
+    }
+
+    /// Makes every thread of a process look at what is wanted of it.
+    pub(crate) fn kick_process(&self, pid: i32) {
+        let tree = self.tree.lock();
+        if let Some(node) = tree.node(pid) {
+            node.threads.iter().for_each(|thread| thread.kick());
+        }
+    }
+
+    /// A process that somebody outside waits for has ended, with this wait status.
+    pub(crate) fn record_end(&self, pid: i32, status: i32) {
+        let status = ExitStatus::from_wait(status);
+        self.ended.lock().insert(pid, status);
+        self.ended_changed.notify_all();
+    }
+
     /// A call that is not served was made.
     pub fn count_unimplemented(&self, number: u64) {
         let at = (number as usize).min(NUMBERS - 1);
@@ -82,4 +122,11 @@ impl Kernel {
             .filter(|(_, count)| *count > 0)
             .collect()
     }
+}
+
+/// Memory of the machine in bytes.
+fn host_memory() -> u64 {
+    // sysconf cannot fail for these names on Linux.
+    let value = |name| nix::unistd::sysconf(name).ok().flatten().unwrap_or(0) as u64;
+    value(nix::unistd::SysconfVar::_PHYS_PAGES) * value(nix::unistd::SysconfVar::PAGE_SIZE)
 }

@@ -1,8 +1,11 @@
 //! Signals: pending sets, actions, delivery, frames.
 
 pub mod action;
+pub(crate) mod deliver;
+pub(crate) mod frame;
 pub mod info;
 pub mod pending;
+mod send;
 pub mod set;
 
 pub use action::{ActionTable, SigAction};

@@ -5,10 +5,38 @@
 //! deadline passes or a signal arrives. What must survive between the attempts (a deadline computed
 //! once, bytes already written) is in `Task::call_state`, as data.
 
+mod at;
+mod dir;
+mod epoll;
+mod fd;
+mod file_io;
+mod file_meta;
+mod mount;
+mod open;
+mod path;
+mod poll;
+mod special;
+mod stat;
+mod storage;
+mod transfer;
+mod xattr;
+mod clock;
+mod creds;
+pub(crate) mod dispatch;
+mod futex;
+mod ids;
+pub(crate) mod limits;
 pub(crate) mod memory;
 mod socket;
 mod socket_msg;
+mod prctl;
+mod process;
+pub(crate) mod sched;
+mod signal;
+pub mod strace;
+pub mod sysinfo;
 pub mod table;
+mod timer;
 
 use std::sync::Arc;
 
@@ -170,6 +198,8 @@ pub enum OnSignal {
     RestartWithState,
     /// EINTR always.
     Interrupt,
+    /// Signals wait until the call is done; only the end of the task ends it (vfork).
+    Never,
 }
 
 /// How far a call is supported.

@@ -70,9 +70,34 @@ pub type Family = &'static [Row];
 
 /// All families. A family file exports `pub(crate) const ROWS: &[Row]`; it is added here.
 const FAMILIES: &[Family] = &[
+    super::clock::ROWS,
+    super::creds::ROWS,
+    super::dir::ROWS,
+    super::epoll::ROWS,
+    super::fd::ROWS,
+    super::file_io::ROWS,
+    super::file_meta::ROWS,
+    super::futex::ROWS,
+    super::ids::ROWS,
+    super::limits::ROWS,
     super::memory::ROWS,
+    super::mount::ROWS,
+    super::open::ROWS,
+    super::path::ROWS,
+    super::poll::ROWS,
+    super::prctl::ROWS,
+    super::process::ROWS,
+    super::sched::ROWS,
+    super::signal::ROWS,
     super::socket::ROWS,
     super::socket_msg::ROWS,
+    super::special::ROWS,
+    super::stat::ROWS,
+    super::storage::ROWS,
+    super::sysinfo::ROWS,
+    super::timer::ROWS,
+    super::transfer::ROWS,
+    super::xattr::ROWS,
 ];
 
 /// One more than the highest number that is looked up.

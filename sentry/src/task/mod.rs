@@ -7,13 +7,23 @@
 //!
 //! Lock order: tree, then a process's signal state, then a task's, then a wait queue's.
 
+pub(crate) mod block;
+pub(crate) mod clone;
+pub(crate) mod cpu;
+pub(crate) mod exec;
+pub(crate) mod exit;
+pub(crate) mod futex;
+pub(crate) mod job;
 pub mod limits;
 pub mod parker;
+pub mod pidfd;
 pub mod process;
+pub(crate) mod run;
 pub mod shared;
 pub mod state;
 pub mod thread;
 pub mod tree;
+pub(crate) mod wait;
 
 pub use process::Process;
 pub use shared::TaskShared;

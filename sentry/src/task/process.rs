@@ -2,16 +2,20 @@
 
 use std::sync::Arc;
 use std::sync::Weak;
-use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 
 use crate::kernel::Kernel;
 use crate::signals::{ActionTable, Pending};
 use crate::task::limits::Limits;
+use crate::time::timers::ProcessTimers;
 use crate::vfs::file::FileOps;
 use crate::vfs::{OpenFile, VfsPath};
 use crate::wait::WaitQueue;
+
+/// Marks a wait status in `group_exit` as set.
+const ENDING: u32 = 1 << 31;
 
 /// What the threads of one process (thread group) share.
 pub struct Process {
@@ -35,8 +39,22 @@ pub struct Process {
     pub(crate) signals: Mutex<GroupSignals>,
     pub(crate) exec: RwLock<ExecInfo>,
     pub(crate) tty: Mutex<Option<Arc<dyn FileOps>>>,
-    /// SIGKILL-like end of the whole group: wait status, or 0 while it lives.
-    pub(crate) group_exit: AtomicU32,
+    /// Notified when a signal is raised for the process or a thread of it (signalfd, sigtimedwait).
+    pub signal_events: Arc<WaitQueue>,
+    /// True while the process is stopped (a copy of `signals.stop` for readers without the lock).
+    pub(crate) stopped: AtomicBool,
+    /// The thread that executes a program and waits for the others to end; 0 if none.
+    pub(crate) exec_by: AtomicI32,
+    /// End of the whole group: wait status with [`ENDING`] set, or 0 while it lives.
+    group_exit: AtomicU32,
+    /// PR_SET_PDEATHSIG; 0 is none.
+    pub(crate) death_signal: AtomicI32,
+    /// Interval and POSIX timers.
+    pub(crate) timers: Mutex<ProcessTimers>,
+    /// CPU time of threads that have ended: user, system, nanoseconds.
+    pub(crate) dead_cpu: [AtomicU64; 2],
+    /// CPU time of children that were waited for.
+    pub(crate) child_cpu: [AtomicU64; 2],
 }
 
 /// Signals of a process as a whole.
@@ -67,7 +85,63 @@ pub struct ExecInfo {
     pub dumpable: bool,
 }
 
+/// What a new process starts with beside its identity.
+pub(crate) struct Origin {
+    pub(crate) pid: i32,
+    pub(crate) ppid: i32,
+    pub(crate) pgid: i32,
+    pub(crate) sid: i32,
+    pub(crate) limits: Limits,
+    pub(crate) actions: Arc<ActionTable>,
+    pub(crate) exec: ExecInfo,
+    pub(crate) tty: Option<Arc<dyn FileOps>>,
+}
+
 impl Process {
+    /// A process without threads.
+    pub(crate) fn new(kernel: &Arc<Kernel>, origin: Origin) -> Arc<Self> {
+        Arc::new(Self {
+            pid: origin.pid,
+            kernel: Arc::downgrade(kernel),
+            limits: origin.limits,
+            start_ns: crate::time::monotonic_ns(),
+            ppid: AtomicI32::new(origin.ppid),
+            pgid: AtomicI32::new(origin.pgid),
+            sid: AtomicI32::new(origin.sid),
+            child_events: Arc::default(),
+            exit_events: Arc::default(),
+            actions: RwLock::new(origin.actions),
+            signals: Mutex::default(),
+            exec: RwLock::new(origin.exec),
+            tty: Mutex::new(origin.tty),
+            signal_events: Arc::default(),
+            stopped: AtomicBool::new(false),
+            exec_by: AtomicI32::new(0),
+            group_exit: AtomicU32::new(0),
+            death_signal: AtomicI32::new(0),
+            timers: Mutex::default(),
+            dead_cpu: Default::default(),
+            child_cpu: Default::default(),
+        })
+    }
+
+    /// Decides that the whole process ends with this wait status, unless that is decided already. The
+    /// threads have to be kicked.
+    pub(crate) fn begin_group_exit(&self, status: i32) {
+        let new = status as u32 | ENDING;
+        let _ = self
+            .group_exit
+            .compare_exchange(0, new, Ordering::SeqCst, Ordering::SeqCst);
+    }
+
+    /// The wait status that the whole process ends with, once decided.
+    pub(crate) fn group_exit_status(&self) -> Option<i32> {
+        match self.group_exit.load(Ordering::SeqCst) {
+            0 => None,
+            status => Some((status & !ENDING) as i32),
+        }
+    }
+
     /// Parent's pid (0 if it has none).
     pub fn ppid(&self) -> i32 {
         self.ppid.load(Ordering::Relaxed)

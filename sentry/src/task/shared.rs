@@ -1,7 +1,7 @@
 //! What others may see of a task, and do to it.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
 
 use parking_lot::{Mutex, RwLock};
 
@@ -27,7 +27,7 @@ pub struct TaskShared {
     attention: AtomicBool,
     in_guest: AtomicBool,
     state: AtomicU8,
-    interrupt: OnceLock<Arc<dyn Interrupt>>,
+    interrupt: Mutex<Option<Arc<dyn Interrupt>>>,
     /// CPU time of guest code, nanoseconds.
     pub(crate) user_ns: AtomicU64,
     /// CPU time of the Sentry on its behalf, nanoseconds.
@@ -78,9 +78,28 @@ impl TaskShared {
             attention: AtomicBool::new(false),
             in_guest: AtomicBool::new(false),
             state: AtomicU8::new(RunState::Running as u8),
-            interrupt: OnceLock::new(),
+            interrupt: Mutex::new(None),
             user_ns: AtomicU64::new(0),
             system_ns: AtomicU64::new(0),
+        })
+    }
+
+    /// The same thread under another id (execve), with its pending signals and its account.
+    pub(crate) fn successor(old: &Arc<Self>, tid: i32) -> Arc<Self> {
+        let load = |counter: &AtomicU64| AtomicU64::new(counter.load(Ordering::Relaxed));
+        Arc::new(Self {
+            tid,
+            process: Arc::clone(&old.process),
+            parker: Arc::clone(&old.parker),
+            pending: Mutex::new(std::mem::take(&mut *old.pending.lock())),
+            mask: load(&old.mask),
+            view: RwLock::new(old.view()),
+            attention: AtomicBool::new(true),
+            in_guest: AtomicBool::new(false),
+            state: AtomicU8::new(RunState::Running as u8),
+            interrupt: Mutex::new(None),
+            user_ns: load(&old.user_ns),
+            system_ns: load(&old.system_ns),
         })
     }
 
@@ -131,7 +150,7 @@ impl TaskShared {
     }
 
     pub(crate) fn set_interrupt(&self, handle: Arc<dyn Interrupt>) {
-        let _ = self.interrupt.set(handle);
+        *self.interrupt.lock() = Some(handle);
     }
 
     /// Makes the task look at its signals and stop requests soon, whatever it does now.
@@ -139,7 +158,7 @@ impl TaskShared {
         self.attention.store(true, Ordering::SeqCst);
         self.parker.unpark();
         if self.in_guest.load(Ordering::SeqCst)
-            && let Some(handle) = self.interrupt.get()
+            && let Some(handle) = &*self.interrupt.lock()
         {
             handle.interrupt();
         }
@@ -149,6 +168,11 @@ impl TaskShared {
     #[inline]
     pub(crate) fn wants_attention(&self) -> bool {
         self.attention.load(Ordering::SeqCst)
+    }
+
+    /// Makes the task look again before it next runs guest code. For its own thread.
+    pub(crate) fn ask_attention(&self) {
+        self.attention.store(true, Ordering::SeqCst);
     }
 
     /// Takes the request: what was asked before is looked at after this.

@@ -9,6 +9,8 @@ pub struct CallState {
     pub timed_out: bool,
     /// How far the call has come (bytes written so far, say).
     pub progress: u64,
+    /// Where to write what is left of a sleep when a signal ends it (`struct timespec`); 0 is nowhere.
+    pub(crate) remaining_at: u64,
     /// Whatever else a family of calls has to keep; dropped when the call ends, also when it is
     /// interrupted.
     pub extra: Option<Box<dyn Interrupted>>,
@@ -29,6 +31,7 @@ impl CallState {
         self.deadline_ns = None;
         self.timed_out = false;
         self.progress = 0;
+        self.remaining_at = 0;
         if self.extra.is_some() {
             self.extra = None;
         }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use sentry_abi::Regs;
+use sentry_abi::{Errno, Regs};
 
 use crate::kernel::Kernel;
 use crate::mm::MemoryManager;
@@ -41,7 +41,9 @@ pub struct Task {
     /// How the task ends, once that is decided: a wait status.
     pub(crate) exit_status: Option<i32>,
     /// The parent that waits in vfork until this task executes or ends.
-    pub(crate) vfork_done: Option<Arc<crate::task::parker::Parker>>,
+    pub(crate) vfork_done: Option<Arc<crate::task::clone::VforkDone>>,
+    /// Guest CPU time in contexts that this task had before (execve), nanoseconds.
+    pub(crate) user_ns_before: u64,
 }
 
 /// Signal state that only the thread itself uses.
@@ -53,6 +55,8 @@ pub struct ThreadSignals {
     pub(crate) alt_stack: AltStack,
     /// The signal whose handler is to run next.
     pub(crate) ready: Option<(SigInfo, SigAction)>,
+    /// The address of the last fault that raised a signal (`cr2` of frames).
+    pub(crate) fault_addr: u64,
 }
 
 /// sigaltstack(2).
@@ -128,13 +132,42 @@ impl Task {
         self.shared.update_view(|view| view.fs = Some(fs));
     }
 
+    /// Blocks these signals from now on.
+    pub(crate) fn set_mask(&mut self, mask: SigSet) {
+        self.shared.set_mask(mask);
+        // What is no longer blocked may be pending.
+        self.shared.ask_attention();
+    }
+
     /// Blocks other signals for the duration of the present call (ppoll, pselect, epoll_pwait,
     /// sigsuspend). Harmless when called again by a later attempt of the same call.
     pub fn set_temporary_mask(&mut self, mask: SigSet) {
         if self.signals.saved_mask.is_none() {
             self.signals.saved_mask = Some(self.shared.mask());
-            self.shared.set_mask(mask);
-            self.shared.kick();
+            self.set_mask(mask);
         }
+    }
+
+    /// Reads the `sigset_t` at `addr` whose size the caller said; `None` for a null pointer.
+    ///
+    /// # Errors
+    /// EINVAL if the size is not 8, EFAULT.
+    pub fn read_sigset(&self, addr: u64, size: u64) -> Result<Option<SigSet>, Errno> {
+        if addr == 0 {
+            return Ok(None);
+        }
+        if size != 8 {
+            return Err(Errno::EINVAL);
+        }
+        let bits: u64 = self.mm.read_val(addr)?;
+        Ok(Some(SigSet(bits).without(SigSet::UNBLOCKABLE)))
+    }
+
+    /// Raises SIGPIPE for this thread, as a write to a pipe or socket without reader does.
+    pub fn raise_sigpipe(&self) {
+        let info = SigInfo::user(libc::SIGPIPE, libc::SI_USER, self.pid(), self.creds.uid);
+        let mut tree = self.kernel.tree.lock();
+        // SIGPIPE's queue cannot be full.
+        let _ = tree.signal_thread(&self.shared, info);
     }
 }

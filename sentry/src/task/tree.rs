@@ -56,7 +56,43 @@ pub struct Exited {
     pub system_ns: u64,
 }
 
+impl Node {
+    /// A process with its first thread.
+    pub(crate) fn new(
+        process: Arc<Process>,
+        parent: i32,
+        exit_signal: i32,
+        thread: Arc<TaskShared>,
+    ) -> Self {
+        Self {
+            parent,
+            pgid: process.pgid(),
+            sid: process.sid(),
+            threads: vec![thread],
+            children: Vec::new(),
+            subreaper: false,
+            exit_signal,
+            exit: None,
+            stop_event: None,
+            continue_event: false,
+            process,
+        }
+    }
+}
+
 impl Tree {
+    /// Takes out a task that could not be started.
+    pub(crate) fn forget(&mut self, shared: &Arc<TaskShared>) {
+        self.tasks.remove(&shared.tid);
+        let pid = shared.process.pid;
+        if let Some(node) = self.node_mut(pid) {
+            node.threads.retain(|thread| !Arc::ptr_eq(thread, shared));
+            if node.threads.is_empty() {
+                self.reap(pid);
+            }
+        }
+    }
+
     /// A task id that is free as pid, group and session.
     pub(crate) fn next_id(&mut self) -> Option<i32> {
         for _ in 0..PID_MAX {

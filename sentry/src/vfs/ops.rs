@@ -245,6 +245,15 @@ pub fn open_executable(
     open_checked(cx, &found, libc::O_RDONLY)
 }
 
+/// Opens the file at `path` for execve (AT_EMPTY_PATH), as [`open_executable`] does.
+///
+/// # Errors
+/// EACCES.
+pub fn open_executable_at(cx: &PathContext, path: &VfsPath) -> Result<Arc<OpenFile>, Errno> {
+    check_executable(cx, path)?;
+    open_checked(cx, path, libc::O_RDONLY)
+}
+
 fn check_executable(cx: &PathContext, path: &VfsPath) -> Result<(), Errno> {
     let owner = path.inode().owner()?;
     let kind = path.inode().kind();
