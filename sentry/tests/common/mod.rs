@@ -1,0 +1,139 @@
+//! Runs a program on this machine's kernel and in the Sentry, for comparison.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use sentry::kernel::{BootConfig, Kernel, ProcessConfig, RootConfig};
+use sentry::net::Network;
+use sentry::vfs::Credentials;
+
+/// What a program did.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// Exit code as a shell shows it.
+    pub code: i32,
+    /// What it wrote to descriptor 1.
+    pub stdout: String,
+}
+
+const ENVIRONMENT: [&str; 3] = ["PATH=/usr/local/bin:/usr/bin:/bin", "HOME=/root", "LANG=C"];
+
+/// Compiles a C program of `tests/programs`.
+pub fn compile(name: &str, flags: &[&str]) -> PathBuf {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/programs")
+        .join(name);
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}.{}", flags.join("")));
+    let status = Command::new("gcc")
+        .args(["-O1", "-g", "-o"])
+        .arg(&target)
+        .arg(&source)
+        .args(flags)
+        .status()
+        .expect("gcc is needed for the tests of the Sentry");
+    assert!(status.success(), "gcc {name}");
+    target
+}
+
+/// A temporary file for output.
+fn output() -> File {
+    let fd = nix::sys::memfd::memfd_create("stdout", nix::sys::memfd::MFdFlags::empty())
+        .expect("a memfd");
+    File::from(fd)
+}
+
+fn contents(mut file: File) -> String {
+    let mut bytes = Vec::new();
+    file.seek(SeekFrom::Start(0)).expect("seek");
+    file.read_to_end(&mut bytes).expect("read");
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// Runs `argv` on the machine's own kernel.
+pub fn native(argv: &[&OsStr]) -> Outcome {
+    let out = output();
+    let mut command = Command::new(argv[0]);
+    command.args(&argv[1..]).env_clear().current_dir("/");
+    for entry in ENVIRONMENT {
+        let (name, value) = entry.split_once('=').expect("an assignment");
+        command.env(name, value);
+    }
+    let status = command
+        .stdin(Stdio::null())
+        .stdout(out.try_clone().expect("dup"))
+        .status()
+        .expect("the program runs natively");
+    Outcome {
+        code: status
+            .code()
+            .unwrap_or_else(|| 128 + status.signal().unwrap_or(0)),
+        stdout: contents(out),
+    }
+}
+
+fn config(argv: &[&OsStr], out: &File) -> BootConfig {
+    let null = || OwnedFd::from(File::open("/dev/null").expect("/dev/null"));
+    let stderr = std::io::stderr();
+    let stderr = std::os::fd::AsFd::as_fd(&stderr)
+        .try_clone_to_owned()
+        .expect("dup");
+    let strace = std::env::var_os("SENTRY_STRACE").map(|_| stderr.try_clone().expect("dup"));
+    BootConfig {
+        platform: Default::default(),
+        root: RootConfig {
+            directory: File::open("/").expect("/").into(),
+            overlay: true,
+            readonly: false,
+        },
+        mounts: Vec::new(),
+        init: ProcessConfig {
+            argv: argv.iter().map(|arg| arg.as_bytes().to_vec()).collect(),
+            envp: ENVIRONMENT
+                .iter()
+                .map(|entry| entry.as_bytes().to_vec())
+                .collect(),
+            cwd: b"/".to_vec(),
+            creds: Credentials::root(),
+            rlimits: Vec::new(),
+            umask: None,
+            files: vec![
+                (0, null()),
+                (1, out.try_clone().expect("dup").into()),
+                (2, stderr),
+            ],
+            terminal: false,
+        },
+        hostname: "sandbox".into(),
+        network: Network::new(),
+        strace,
+        memory_limit: 0,
+    }
+}
+
+/// Runs `argv` in the Sentry.
+pub fn sandboxed(argv: &[&OsStr]) -> Outcome {
+    let out = output();
+    let kernel = Kernel::boot(config(argv, &out)).unwrap_or_else(|error| panic!("{error}"));
+    kernel.start();
+    let status = kernel.wait_exit();
+    for (number, count) in kernel.unimplemented() {
+        eprintln!("not served: system call {number}, {count} times");
+    }
+    Outcome {
+        code: status.code(),
+        stdout: contents(out),
+    }
+}
+
+/// Asserts that `argv` does the same in the Sentry as natively.
+pub fn same(argv: &[&str]) {
+    let argv: Vec<&OsStr> = argv.iter().map(OsStr::new).collect();
+    let expected = native(&argv);
+    assert_eq!(sandboxed(&argv), expected, "{argv:?}");
+}

@@ -1,0 +1,15 @@
+//! Static programs: the same outcome in the Sentry as on the machine's own kernel.
+
+mod common;
+
+fn run(name: &str, flags: &[&str], arguments: &[&str]) {
+    let program = common::compile(name, flags);
+    let mut argv = vec![program.to_str().expect("a path in UTF-8")];
+    argv.extend(arguments);
+    common::same(&argv);
+}
+
+#[test]
+fn write_and_exit() {
+    run("hello.c", &["-static", "-nostdlib", "-ffreestanding"], &[]);
+}
