@@ -10,3 +10,4 @@ pub mod proc;
 pub mod pseudo;
 pub mod sys;
 pub mod tmpfs;
+pub mod tty;

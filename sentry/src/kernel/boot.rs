@@ -10,6 +10,7 @@ use sentry_abi::Errno;
 use super::{
     BootConfig, BootError, Kernel, MountConfig, MountKind, Names, ProcessConfig, RootConfig,
 };
+use crate::fs;
 use crate::fs::host::HostFs;
 use crate::fs::overlay::OverlayFs;
 use crate::fs::tmpfs::{TmpFs, TmpOptions};
@@ -108,8 +109,13 @@ impl Kernel {
         let (mount, directory) = match config.kind {
             MountKind::Tmpfs { size, mode } => (self.tmpfs(size, mode, flags), true),
             MountKind::Bind { source } => bind(source, flags).map_err(failed)?,
-            MountKind::Proc | MountKind::Sysfs | MountKind::Dev | MountKind::Devpts => {
-                return Err(BootError::Unsupported("this kind of mount"));
+            MountKind::Proc => (fs::proc::mount(self, "proc", flags), true),
+            MountKind::Sysfs => (fs::sys::mount("sysfs", flags), true),
+            MountKind::Devpts => (fs::tty::devpts::mount(self, "devpts", flags), true),
+            MountKind::Dev => {
+                let storage = Arc::clone(&self.memory) as _;
+                let mount = fs::dev::mount(storage, "devtmpfs", flags).map_err(failed)?;
+                (mount, true)
             }
         };
         let at = mount_point(&cx, &config.target, directory).map_err(failed)?;

@@ -6,37 +6,37 @@
 //! once, bytes already written) is in `Task::call_state`, as data.
 
 mod at;
+mod clock;
+mod creds;
 mod dir;
+pub(crate) mod dispatch;
 mod epoll;
 mod fd;
 mod file_io;
 mod file_meta;
-mod mount;
-mod open;
-mod path;
-mod poll;
-mod special;
-mod stat;
-mod storage;
-mod transfer;
-mod xattr;
-mod clock;
-mod creds;
-pub(crate) mod dispatch;
 mod futex;
 mod ids;
 pub(crate) mod limits;
 pub(crate) mod memory;
-mod socket;
-mod socket_msg;
+mod mount;
+mod open;
+mod path;
+mod poll;
 mod prctl;
 mod process;
 pub(crate) mod sched;
 mod signal;
+mod socket;
+mod socket_msg;
+mod special;
+mod stat;
+mod storage;
 pub mod strace;
 pub mod sysinfo;
 pub mod table;
 mod timer;
+mod transfer;
+mod xattr;
 
 use std::sync::Arc;
 
