@@ -110,7 +110,7 @@ fn config(argv: &[&OsStr], out: &File) -> BootConfig {
             terminal: false,
         },
         hostname: "sandbox".into(),
-        network: Network::new(),
+        network: Network::start(Vec::new()).expect("a network"),
         strace,
         memory_limit: 0,
     }
