@@ -13,3 +13,8 @@ fn run(name: &str, flags: &[&str], arguments: &[&str]) {
 fn write_and_exit() {
     run("hello.c", &["-static", "-nostdlib", "-ffreestanding"], &[]);
 }
+
+#[test]
+fn a_static_libc() {
+    run("libc_hello.c", &["-static"], &[]);
+}

@@ -119,6 +119,7 @@ pub(crate) fn end_process(task: &mut Task, signo: i32) {
 /// Raises a signal that the running code has brought upon itself: blocked or ignored, it ends the
 /// process.
 pub(crate) fn force(task: &mut Task, info: SigInfo) {
+    crate::syscalls::strace::signal(task, &info);
     let actions = task.process().actions();
     let action = actions.get(info.signo);
     let blocked = task.shared.mask().contains(info.signo);

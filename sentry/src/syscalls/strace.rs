@@ -56,6 +56,21 @@ pub(crate) fn enter(task: &Task, row: &Row, args: &Args) -> Shown {
     Shown { text, rest }
 }
 
+/// Shows a signal that the running code has brought upon itself.
+pub(crate) fn signal(task: &Task, info: &crate::signals::SigInfo) {
+    if task.kernel.strace().is_some() {
+        let line = format!(
+            "[{:5}] --- signal {} code {} address {:#x} at {:#x} ---\n",
+            task.tid(),
+            info.signo,
+            info.code,
+            info.fields[0],
+            task.regs.rip
+        );
+        emit(task, &line);
+    }
+}
+
 /// Shows the rest and the result.
 pub(crate) fn leave(task: &Task, row: &Row, args: &Args, shown: Shown, waited: &Waited) {
     let Shown { mut text, rest } = shown;

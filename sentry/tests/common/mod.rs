@@ -9,23 +9,23 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use sentry::kernel::{BootConfig, Kernel, ProcessConfig, RootConfig};
+use sentry::kernel::{BootConfig, Kernel, MountConfig, MountKind, ProcessConfig, RootConfig};
 use sentry::net::Network;
-use sentry::vfs::Credentials;
+use sentry::vfs::{Credentials, MountFlags};
 
 /// What a program did.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Outcome {
+pub(crate) struct Outcome {
     /// Exit code as a shell shows it.
-    pub code: i32,
+    pub(crate) code: i32,
     /// What it wrote to descriptor 1.
-    pub stdout: String,
+    pub(crate) stdout: String,
 }
 
 const ENVIRONMENT: [&str; 3] = ["PATH=/usr/local/bin:/usr/bin:/bin", "HOME=/root", "LANG=C"];
 
 /// Compiles a C program of `tests/programs`.
-pub fn compile(name: &str, flags: &[&str]) -> PathBuf {
+pub(crate) fn compile(name: &str, flags: &[&str]) -> PathBuf {
     let source = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("tests/programs")
         .join(name);
@@ -56,7 +56,7 @@ fn contents(mut file: File) -> String {
 }
 
 /// Runs `argv` on the machine's own kernel.
-pub fn native(argv: &[&OsStr]) -> Outcome {
+pub(crate) fn native(argv: &[&OsStr]) -> Outcome {
     let out = output();
     let mut command = Command::new(argv[0]);
     command.args(&argv[1..]).env_clear().current_dir("/");
@@ -77,6 +77,27 @@ pub fn native(argv: &[&OsStr]) -> Outcome {
     }
 }
 
+fn mounts() -> Vec<MountConfig> {
+    let mount = |target: &str, kind| MountConfig {
+        target: target.as_bytes().to_vec(),
+        kind,
+        flags: MountFlags::empty(),
+    };
+    vec![
+        mount("/proc", MountKind::Proc),
+        mount("/sys", MountKind::Sysfs),
+        mount("/dev", MountKind::Dev),
+        mount("/dev/pts", MountKind::Devpts),
+        mount(
+            "/tmp",
+            MountKind::Tmpfs {
+                size: 0,
+                mode: 0o1777,
+            },
+        ),
+    ]
+}
+
 fn config(argv: &[&OsStr], out: &File) -> BootConfig {
     let null = || OwnedFd::from(File::open("/dev/null").expect("/dev/null"));
     let stderr = std::io::stderr();
@@ -91,7 +112,7 @@ fn config(argv: &[&OsStr], out: &File) -> BootConfig {
             overlay: true,
             readonly: false,
         },
-        mounts: Vec::new(),
+        mounts: mounts(),
         init: ProcessConfig {
             argv: argv.iter().map(|arg| arg.as_bytes().to_vec()).collect(),
             envp: ENVIRONMENT
@@ -117,7 +138,7 @@ fn config(argv: &[&OsStr], out: &File) -> BootConfig {
 }
 
 /// Runs `argv` in the Sentry.
-pub fn sandboxed(argv: &[&OsStr]) -> Outcome {
+pub(crate) fn sandboxed(argv: &[&OsStr]) -> Outcome {
     let out = output();
     let kernel = Kernel::boot(config(argv, &out)).unwrap_or_else(|error| panic!("{error}"));
     kernel.start();
@@ -132,7 +153,7 @@ pub fn sandboxed(argv: &[&OsStr]) -> Outcome {
 }
 
 /// Asserts that `argv` does the same in the Sentry as natively.
-pub fn same(argv: &[&str]) {
+pub(crate) fn same(argv: &[&str]) {
     let argv: Vec<&OsStr> = argv.iter().map(OsStr::new).collect();
     let expected = native(&argv);
     assert_eq!(sandboxed(&argv), expected, "{argv:?}");
