@@ -126,9 +126,10 @@ fn map_segment(
         };
         mm.mmap(&request)?;
         anonymous = file_end.next_multiple_of(PAGE_SIZE);
-        // The rest of the last page is bss. Linux lets it be if it cannot be written.
+        // The rest of the last page is bss, to the page's end: the dynamic linker allocates there.
+        // Linux lets it be if it cannot be written.
         if mem_end > file_end && load.prot & libc::PROT_WRITE != 0 {
-            let tail = anonymous.min(mem_end) - file_end;
+            let tail = anonymous - file_end;
             mm.write(file_end, &vec![0; tail as usize])?;
         }
     }
