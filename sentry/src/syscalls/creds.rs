@@ -132,7 +132,8 @@ fn reid(old: [u32; 3], (real, effective): (u32, u32), privileged: bool) -> Resul
     let [r, e, s] = old;
     let real_ok = real == KEEP || real == r || real == e;
     let effective_ok = effective == KEEP || old.contains(&effective);
-    if !privileged && !(real_ok && effective_ok) {
+    let allowed = privileged || real_ok && effective_ok;
+    if !allowed {
         return Err(Errno::EPERM);
     }
     let new_r = if real == KEEP { r } else { real };

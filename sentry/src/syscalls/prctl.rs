@@ -174,10 +174,11 @@ fn privileges(task: &mut Task, args: &Args) -> SysResult {
             new.require(cap::SETPCAP)?;
             new.caps.bounding &= !cap_bit(value)?;
         }
-        libc::PR_CAP_AMBIENT => match ambient(&mut new.caps, args)? {
-            Some(answer) => return Ok(Outcome::Value(answer)),
-            None => {}
-        },
+        libc::PR_CAP_AMBIENT => {
+            if let Some(answer) = ambient(&mut new.caps, args)? {
+                return Ok(Outcome::Value(answer));
+            }
+        }
         _ => return Err(Errno::EINVAL),
     }
     task.set_creds(new);

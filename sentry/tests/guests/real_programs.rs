@@ -1,6 +1,6 @@
 //! Programs of this machine: the same outcome in the Sentry as on its own kernel.
 
-mod common;
+use crate::common;
 
 #[test]
 fn a_dynamic_program() {

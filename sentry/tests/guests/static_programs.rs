@@ -1,6 +1,6 @@
 //! Static programs: the same outcome in the Sentry as on the machine's own kernel.
 
-mod common;
+use crate::common;
 
 fn run(name: &str, flags: &[&str], arguments: &[&str]) {
     let program = common::compile(name, flags);

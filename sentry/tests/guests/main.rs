@@ -1,0 +1,5 @@
+//! Guests: programs that run in the Sentry and on this machine's own kernel, with the same outcome.
+
+mod common;
+mod real_programs;
+mod static_programs;
