@@ -7,6 +7,7 @@
 
 mod at;
 mod clock;
+pub mod coverage;
 mod creds;
 mod dir;
 pub(crate) mod dispatch;
