@@ -54,7 +54,12 @@ fn path() -> impl Strategy<Value = String> {
 
 /// Where links lead: never up, so that the host's side stays in its directory.
 fn target() -> impl Strategy<Value = String> {
-    prop_oneof!["[abc]", "[abc]/[abc]", Just("dir".to_owned()), Just("low/a".to_owned())]
+    prop_oneof![
+        "[abc]",
+        "[abc]/[abc]",
+        Just("dir".to_owned()),
+        Just("low/a".to_owned())
+    ]
 }
 
 fn op() -> impl Strategy<Value = Op> {
@@ -219,7 +224,11 @@ impl Ours {
         };
         if slash && kind != FileType::Directory {
             let there = walk::lookup(&self.0, &dir, &name, WalkFlags::empty());
-            return Err(if there.is_ok() { Errno::EEXIST } else { Errno::ENOENT });
+            return Err(if there.is_ok() {
+                Errno::EEXIST
+            } else {
+                Errno::ENOENT
+            });
         }
         modify::create(&self.0, &dir, &name, kind, mode, 0, target.as_bytes())?;
         Ok(String::new())
@@ -232,7 +241,11 @@ impl Ours {
                 if slash && !directory {
                     let found = walk::lookup(&self.0, &dir, &name, WalkFlags::empty())?;
                     let is_dir = found.inode().kind() == FileType::Directory;
-                    return Err(if is_dir { Errno::EISDIR } else { Errno::ENOTDIR });
+                    return Err(if is_dir {
+                        Errno::EISDIR
+                    } else {
+                        Errno::ENOTDIR
+                    });
                 }
                 modify::remove(&self.0, &dir, &name, directory)?;
                 Ok(String::new())
@@ -298,7 +311,11 @@ impl Ours {
                 };
                 if slash {
                     let there = walk::lookup(cx, &dir, &name, WalkFlags::empty());
-                    return Err(if there.is_ok() { Errno::EEXIST } else { Errno::ENOENT });
+                    return Err(if there.is_ok() {
+                        Errno::EEXIST
+                    } else {
+                        Errno::ENOENT
+                    });
                 }
                 modify::link(cx, &target, &dir, &name)?;
                 Ok(String::new())
@@ -333,7 +350,10 @@ impl Ours {
 /// Everything below `path`: one line per file.
 fn tree(run: &dyn Fn(&Op) -> Outcome, path: &str, out: &mut Vec<String>, depth: usize) {
     let names = run(&Op::List(path.to_owned())).unwrap_or_default();
-    for name in names.split(' ').filter(|name| *name != "." && *name != "..") {
+    for name in names
+        .split(' ')
+        .filter(|name| *name != "." && *name != "..")
+    {
         if name.is_empty() || depth > 12 {
             continue;
         }

@@ -17,6 +17,7 @@ mod file_io;
 mod file_meta;
 mod futex;
 mod ids;
+mod inotify;
 pub(crate) mod limits;
 pub(crate) mod memory;
 mod mount;
@@ -36,6 +37,7 @@ pub mod strace;
 pub mod sysinfo;
 pub mod table;
 mod timer;
+mod timerfd;
 mod transfer;
 mod xattr;
 

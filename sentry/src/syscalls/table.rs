@@ -79,6 +79,7 @@ const FAMILIES: &[Family] = &[
     super::file_meta::ROWS,
     super::futex::ROWS,
     super::ids::ROWS,
+    super::inotify::ROWS,
     super::limits::ROWS,
     super::memory::ROWS,
     super::mount::ROWS,
@@ -96,6 +97,7 @@ const FAMILIES: &[Family] = &[
     super::storage::ROWS,
     super::sysinfo::ROWS,
     super::timer::ROWS,
+    super::timerfd::ROWS,
     super::transfer::ROWS,
     super::xattr::ROWS,
 ];

@@ -327,6 +327,9 @@ fn check_rename(
     if !directory(source) && (from.slash || (!exchange && to.slash)) {
         return Err(Errno::ENOTDIR);
     }
+    if exchange && to.slash && target.is_some_and(|target| !directory(target)) {
+        return Err(Errno::ENOTDIR);
+    }
     if source.is_ancestor_of(&to.dir.dentry) {
         return Err(Errno::EINVAL);
     }
