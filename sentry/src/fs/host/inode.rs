@@ -27,12 +27,15 @@ pub struct HostFs {
     devices: Mutex<Vec<u64>>,
 }
 
+/// A directory, and a name in it.
+type Place = (Arc<HostInode>, Box<[u8]>);
+
 /// A file or directory in it.
 pub struct HostInode {
     me: Weak<HostInode>,
     pub(super) fs: Arc<HostFs>,
     /// Directory and name; `None` for the root. Changes with a rename through us.
-    link: Mutex<Option<(Arc<HostInode>, Box<[u8]>)>>,
+    link: Mutex<Option<Place>>,
     /// Attributes when it was looked up.
     first: Attr,
     /// (device, inode) on the host.
@@ -96,11 +99,7 @@ impl HostFs {
 }
 
 impl HostInode {
-    fn new(
-        fs: &Arc<HostFs>,
-        link: Option<(Arc<Self>, Box<[u8]>)>,
-        stat: &FileStat,
-    ) -> Result<Arc<Self>, Errno> {
+    fn new(fs: &Arc<HostFs>, link: Option<Place>, stat: &FileStat) -> Result<Arc<Self>, Errno> {
         let first = fs.attr(stat)?;
         Ok(Arc::new_cyclic(|me| Self {
             me: me.clone(),
@@ -167,7 +166,7 @@ impl HostInode {
     }
 
     /// Directory descriptor and name, for calls that change the file by name.
-    pub(super) fn place(&self) -> Option<(Arc<Self>, Box<[u8]>)> {
+    pub(super) fn place(&self) -> Option<Place> {
         self.link.lock().clone()
     }
 

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use nix::poll::{PollFd, PollFlags, PollTimeout};
 use sentry_abi::Errno;
 use sentry_abi::file::{Termios, Winsize};
-use zerocopy::{FromBytes, IntoBytes};
+use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use super::inode::errno;
 use super::{poller, sys};
@@ -119,14 +119,11 @@ impl HostStream {
         Err(Errno::EAGAIN)
     }
 
-    fn terminal_call<T: FromBytes + IntoBytes + Default>(
+    fn terminal_call<T: FromBytes + IntoBytes + Immutable + Default>(
         &self,
         call: &IoctlCall<'_>,
         set: bool,
-    ) -> Result<u64, Errno>
-    where
-        T: zerocopy::Immutable,
-    {
+    ) -> Result<u64, Errno> {
         let mut value = T::default();
         if set {
             call.memory.read(call.arg, value.as_mut_bytes())?;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use sentry_abi::Errno;
 
-use super::inode::OverlayInode;
+use super::inode::{OverlayInode, Place};
 use crate::mm::io::{IoDst, IoSrc};
 use crate::vfs::attr::{Attr, FileType, SetAttr};
 use crate::vfs::context::PathContext;
@@ -15,9 +15,6 @@ use crate::vfs::mount::{Mount, MountNamespace};
 
 /// Bytes copied at a time.
 const CHUNK: usize = 256 << 10;
-
-/// Where the name is in the overlay.
-type Place = Option<(Arc<OverlayInode>, Box<[u8]>)>;
 
 impl OverlayInode {
     /// The upper half, made if it was not there. `keep` bounds how many bytes are copied (the caller cuts
@@ -41,7 +38,7 @@ impl OverlayInode {
         self.copy_this(&place, keep)
     }
 
-    fn copy_this(&self, place: &Place, keep: Option<u64>) -> Result<Arc<dyn Inode>, Errno> {
+    fn copy_this(&self, place: &Option<Place>, keep: Option<u64>) -> Result<Arc<dyn Inode>, Errno> {
         let _one = self.copying.lock();
         if let Some(upper) = self.upper() {
             return Ok(upper);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use sentry_abi::Errno;
 
-use super::inode::{OPAQUE, OverlayInode, is_whiteout};
+use super::inode::{OPAQUE, OverlayInode, Place, is_whiteout};
 use crate::vfs::attr::FileType;
 use crate::vfs::inode::{DirEntry, Inode, NewNode};
 
@@ -185,9 +185,7 @@ pub(super) fn remove(dir: &OverlayInode, name: &[u8], child: &OverlayInode) -> R
 /// What lost this name is not copied up to it any more.
 pub(super) fn forget_place(child: &OverlayInode, dir: &OverlayInode, name: &[u8]) {
     let mut place = child.place.lock();
-    let this = |(at, called): &(Arc<OverlayInode>, Box<[u8]>)| {
-        std::ptr::eq(Arc::as_ptr(at), dir) && **called == *name
-    };
+    let this = |(at, called): &Place| std::ptr::eq(Arc::as_ptr(at), dir) && **called == *name;
     if place.as_ref().is_some_and(this) {
         *place = None;
     }

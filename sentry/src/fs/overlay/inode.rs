@@ -26,13 +26,16 @@ pub struct OverlayFs {
     pub(super) upper_root: Arc<dyn Inode>,
 }
 
+/// A directory, and a name in it.
+pub(super) type Place = (Arc<OverlayInode>, Box<[u8]>);
+
 /// A file of an overlay: a lower half, an upper half, or (directories) both.
 pub struct OverlayInode {
     me: Weak<OverlayInode>,
     pub(super) fs: Arc<OverlayFs>,
     kind: FileType,
     /// Where it is, to copy it up; `None` for the root and for what has been removed.
-    pub(super) place: Mutex<Option<(Arc<OverlayInode>, Box<[u8]>)>>,
+    pub(super) place: Mutex<Option<Place>>,
     pub(super) lower: Option<Arc<dyn Inode>>,
     pub(super) upper: RwLock<Option<Arc<dyn Inode>>>,
     /// One copy-up at a time.
@@ -55,7 +58,7 @@ impl OverlayInode {
     /// An inode of at least one half.
     pub(super) fn new(
         fs: &Arc<OverlayFs>,
-        place: Option<(Arc<Self>, Box<[u8]>)>,
+        place: Option<Place>,
         lower: Option<Arc<dyn Inode>>,
         upper: Option<Arc<dyn Inode>>,
     ) -> Arc<Self> {

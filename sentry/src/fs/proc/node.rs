@@ -51,12 +51,17 @@ impl SystemEntry {
     }
 }
 
+/// Makes the contents of a task's file for who asks.
+pub(super) type ReadTask = fn(&Kernel, &Arc<TaskShared>, &PathContext) -> Result<Vec<u8>, Errno>;
+/// Takes what is written to a task's file.
+pub(super) type WriteTask = fn(&Arc<TaskShared>, &[u8]) -> Result<(), Errno>;
+
 /// A file of a task.
 pub(super) struct TaskFile {
     pub(super) name: &'static str,
     pub(super) perm: u32,
-    pub(super) read: fn(&Kernel, &Arc<TaskShared>, &PathContext) -> Result<Vec<u8>, Errno>,
-    pub(super) write: Option<fn(&Arc<TaskShared>, &[u8]) -> Result<(), Errno>>,
+    pub(super) read: ReadTask,
+    pub(super) write: Option<WriteTask>,
 }
 
 /// What a node is.

@@ -4,17 +4,11 @@ use std::sync::Arc;
 
 use sentry_abi::Errno;
 
-use super::node::TaskFile;
+use super::node::{ReadTask, TaskFile};
 use super::{maps, mounts, stat, status};
 use crate::task::TaskShared;
 
-type Read = fn(
-    &crate::kernel::Kernel,
-    &Arc<TaskShared>,
-    &crate::vfs::PathContext,
-) -> Result<Vec<u8>, Errno>;
-
-const fn file(name: &'static str, read: Read) -> TaskFile {
+const fn file(name: &'static str, read: ReadTask) -> TaskFile {
     TaskFile {
         name,
         perm: 0o444,
@@ -23,7 +17,7 @@ const fn file(name: &'static str, read: Read) -> TaskFile {
     }
 }
 
-const fn private(name: &'static str, read: Read) -> TaskFile {
+const fn private(name: &'static str, read: ReadTask) -> TaskFile {
     TaskFile {
         name,
         perm: 0o400,
