@@ -21,14 +21,14 @@ pub(super) struct Traced {
 }
 
 enum Ask {
-    Run(Regs),
+    Run(Box<Regs>),
     Fp,
     SetFp(Vec<u8>),
 }
 
 enum Answer {
     Ready,
-    Ran(Regs, Option<Event>),
+    Ran(Box<Regs>, Option<Event>),
     Fp(Vec<u8>),
 }
 
@@ -58,9 +58,9 @@ impl Traced {
     }
 
     fn ask(&self, ask: Ask) -> Result<Answer, PlatformError> {
-        let asked = self.asks.as_ref().map(|asks| asks.send(ask));
+        let asked = self.asks.as_ref().map(|asks| asks.send(ask).is_ok());
         match (asked, self.answers.recv()) {
-            (Some(Ok(())), Ok(Ok(answer))) => Ok(answer),
+            (Some(true), Ok(Ok(answer))) => Ok(answer),
             _ => Err(LOST),
         }
     }
@@ -96,7 +96,7 @@ impl Context for Traced {
                 return Ok(Event::Interrupted);
             }
             let start = sys::tsc();
-            let answer = self.ask(Ask::Run(*regs));
+            let answer = self.ask(Ask::Run(Box::new(*regs)));
             self.cpu_cycles += sys::tsc().wrapping_sub(start);
             self.thread.leave_guest();
             let Answer::Ran(now, event) = answer? else {
@@ -109,7 +109,7 @@ impl Context for Traced {
                 es: 0,
                 fs: 0,
                 gs: 0,
-                ..now
+                ..*now
             };
             match event {
                 Some(event) => return Ok(event),
