@@ -88,6 +88,10 @@ pub mod slot {
     pub const GS_BASE: usize = 0x20;
     /// u32: thread id, written by the host (CLONE_PARENT_SETTID).
     pub const TID: usize = 0x28;
+    /// u32 each: the CPU that each side was last seen on (as RDTSCP names it). On one and the same
+    /// CPU, polling would only keep the other side from running.
+    pub const SENTRY_CPU: usize = 0x2c;
+    pub const STUB_CPU: usize = 0x30;
     /// 0x40..0x1000: room for calls from patched sites and calls answered in the stub.
     pub const STACK: usize = 0x1000;
 

@@ -11,6 +11,8 @@ core::arch::global_asm!(
     sentry_sleeps = const slot::SENTRY_SLEEPS,
     stub_sleeps = const slot::STUB_SLEEPS,
     spin = const slot::SPIN,
+    sentry_cpu = const slot::SENTRY_CPU,
+    stub_cpu = const slot::STUB_CPU,
     ucontext = const slot::UCONTEXT,
     fs_base = const slot::FS_BASE,
     gs_base = const slot::GS_BASE,

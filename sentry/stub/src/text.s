@@ -32,11 +32,15 @@ site_wake:
 
     # Waits until the Sentry gives control back (rbx = slot).
 stub_park:
-    rdtsc
+    rdtscp
     shl rdx, 32
     or rax, rdx
     mov r12, rax
+    mov [rbx + {stub_cpu}], ecx
     mov r13d, [rbx + {spin}]
+    xor eax, eax
+    cmp ecx, [rbx + {sentry_cpu}]
+    cmove r13d, eax
 .Lpoll:
     mov eax, [rbx + {state}]
     cmp eax, {event}
@@ -66,6 +70,8 @@ site_wait:
     wrfsbase rax
     mov rax, [rbx + {gs_base}]
     wrgsbase rax
+    rdtscp
+    mov [rbx + {stub_cpu}], ecx
     mov rsp, [rbx + {ucontext}]
     mov eax, 15
     syscall

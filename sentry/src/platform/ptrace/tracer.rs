@@ -52,6 +52,12 @@ impl Tracer {
         let start = Regs {
             // No system call is to be restarted; segments are not the guest's to set.
             orig_rax: u64::MAX,
+            cs: 0x33,
+            ss: 0x2b,
+            ds: 0,
+            es: 0,
+            fs: 0,
+            gs: 0,
             ..*regs
         };
         self.tracee.set_registers(&start)?;

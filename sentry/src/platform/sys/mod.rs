@@ -43,6 +43,17 @@ pub(crate) fn tsc() -> u64 {
     u64::from(high) << 32 | u64::from(low)
 }
 
+/// The time-stamp counter, and what RDTSCP calls the CPU.
+pub(crate) fn tsc_and_cpu() -> (u64, u32) {
+    let (low, high, cpu): (u32, u32, u32);
+    // SAFETY: reads a counter and a constant into registers.
+    unsafe {
+        core::arch::asm!("rdtscp", out("eax") low, out("edx") high, out("ecx") cpu,
+                         options(nomem, nostack));
+    }
+    (u64::from(high) << 32 | u64::from(low), cpu)
+}
+
 /// Nanoseconds that this many cycles of the time-stamp counter take.
 pub(crate) fn cycles_to_ns(cycles: u64) -> u64 {
     use std::sync::OnceLock;
@@ -78,7 +89,11 @@ pub(crate) fn has_needed_features() -> bool {
     const HWCAP2_FSGSBASE: u64 = 2;
     // SAFETY: reads the auxiliary vector.
     let fsgsbase = unsafe { libc::getauxval(libc::AT_HWCAP2) } & HWCAP2_FSGSBASE != 0;
-    fsgsbase && std::arch::is_x86_feature_detected!("xsave")
+    const RDTSCP: u32 = 1 << 27;
+    #[allow(unused_unsafe)] // safe in newer toolchains
+    // SAFETY: x86-64 processors have CPUID, and this leaf.
+    let extended = unsafe { core::arch::x86_64::__cpuid(0x8000_0001) };
+    fsgsbase && std::arch::is_x86_feature_detected!("xsave") && extended.edx & RDTSCP != 0
 }
 
 /// Bytes that a signal frame takes on this machine at most.

@@ -110,6 +110,8 @@ impl Thread {
             .store(regs.gs_base, Relaxed);
         let cycles = stub.common.load.poll_cycles();
         shared.u32(self.at(slot::SPIN)).store(cycles, Relaxed);
+        let (_, cpu) = sys::tsc_and_cpu();
+        shared.u32(self.at(slot::SENTRY_CPU)).store(cpu, Relaxed);
         let state = shared.u32(self.at(slot::STATE));
         // A thread that has died stays dead.
         let given = state.compare_exchange(slot::EVENT, slot::RUN, SeqCst, SeqCst);
@@ -123,9 +125,13 @@ impl Thread {
         let stub = &self.shared.stub;
         let state = stub.shared.u32(self.at(slot::STATE));
         let sleeps = stub.shared.u32(self.at(slot::SENTRY_SLEEPS));
-        let start = sys::tsc();
+        let stub_cpu = stub.shared.u32(self.at(slot::STUB_CPU));
+        let (start, cpu) = sys::tsc_and_cpu();
         let budget = u64::from(stub.common.load.poll_cycles());
-        while state.load(SeqCst) == slot::RUN && sys::tsc().wrapping_sub(start) < budget {
+        while state.load(SeqCst) == slot::RUN
+            && stub_cpu.load(Relaxed) != cpu
+            && sys::tsc().wrapping_sub(start) < budget
+        {
             std::hint::spin_loop();
         }
         let mut asked: Option<Instant> = None;

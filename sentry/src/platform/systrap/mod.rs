@@ -65,7 +65,7 @@ impl Systrap {
             |text: &str| PlatformError::host("systrap", std::io::Error::other(text.to_owned()));
         if !sys::has_needed_features() {
             return Err(unsupported(
-                "needs a processor and kernel with XSAVE and FSGSBASE",
+                "needs a processor and kernel with XSAVE, RDTSCP and FSGSBASE",
             ));
         }
         if sys::signal_frame_size() as u64 > layout::SLOT / 2 {
