@@ -1,7 +1,7 @@
 //! Neighbour states (RFC 4861 section 7.3, as Linux applies them to ARP) in one bounded table.
 //!
-//! The table knows no packet format: it says when to ask ([`Action::Solicit`]), takes what was learned
-//! ([`NeighborTable::learn`]), and holds the packets that wait for an answer.
+//! The table knows no packet format: it says when to ask (`Action::Solicit`), takes what was learned
+//! (`NeighborTable::learn`), and holds the packets that wait for an answer.
 
 mod entry;
 

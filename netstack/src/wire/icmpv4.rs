@@ -65,7 +65,7 @@ pub enum Icmpv4Repr {
     },
     /// Destination unreachable; the payload quotes the packet.
     Unreachable {
-        /// See [`unreachable`].
+        /// See [`mod@unreachable`].
         code: u8,
         /// Next-hop MTU with code 4, 0 from routers older than RFC 1191.
         mtu: u16,

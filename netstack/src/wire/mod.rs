@@ -11,6 +11,7 @@ pub mod ethernet;
 pub mod icmpv4;
 pub mod ipv4;
 pub mod tcp;
+mod tcp_options;
 pub mod udp;
 
 use thiserror::Error;
