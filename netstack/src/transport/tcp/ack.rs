@@ -24,6 +24,7 @@ impl Connection {
     pub(super) fn ack_in(&mut self, cx: &mut Cx<'_>, seg: &Segment) -> AckVerdict {
         let before = self.snd.una;
         if seg.ack.after(self.snd.nxt) {
+            self.challenge(cx);
             return AckVerdict::Unacceptable;
         }
         if seg.ack.before(before) {

@@ -219,7 +219,9 @@ impl Connection {
         };
         let body = self.snd.queue.range(seq, len as usize);
         let mut flags = TcpFlags::ACK;
-        flags.set(TcpFlags::PSH, len > 0 && data_end == self.snd.queue.end());
+        // As Linux does, a super-packet is pushed too: its last piece carries the flag.
+        let pushed = data_end == self.snd.queue.end() || len > self.snd.mss;
+        flags.set(TcpFlags::PSH, len > 0 && pushed);
         flags.set(TcpFlags::FIN, end.after(self.snd.queue.end()));
         let sending = self.emit(cx, seq, flags, body, len);
         if sending == Sending::Done {

@@ -3,7 +3,7 @@
 
 use super::Cx;
 use super::ack::AckVerdict;
-use super::segment::Segment;
+use super::segment::{Segment, send_reset};
 use super::seq::Seq;
 use super::state::{Connection, Phase};
 use crate::buf::Bytes;
@@ -38,7 +38,7 @@ impl Connection {
         }
         if self.is_abandoned_by_reader(&seg) {
             // Nobody will ever read this: RFC 9293, 3.9.1.4 and Linux `tcp_rcv_state_process`.
-            self.reset_peer(cx);
+            send_reset(cx, &self.key, &seg, self.opts.ip);
             self.finish(Some(SocketError::Reset));
             return;
         }

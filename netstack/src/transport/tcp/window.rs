@@ -19,6 +19,12 @@ pub(super) struct InitialWindow {
     pub(super) wscale: u8,
 }
 
+/// Bytes of data in a full segment to or from a path of this MSS: the timestamps option takes room.
+pub(super) fn full_segment(path_mss: u16, timestamps: bool) -> u16 {
+    const TIMESTAMPS: u16 = 12;
+    path_mss.saturating_sub(if timestamps { TIMESTAMPS } else { 0 })
+}
+
 /// The initial window: the usable buffer in whole segments, and the shift with which the largest
 /// buffer that autotuning may reach can be announced (Linux `tcp_select_initial_window`).
 pub(super) fn initial(
@@ -91,9 +97,10 @@ impl ReceiveWindow {
         }
     }
 
-    /// Bytes of payload that the buffer is good for.
+    /// Bytes of payload that the buffer is good for, and that can be announced.
     pub(super) fn full_space(&self) -> u32 {
-        (self.buffer - (self.buffer >> self.overhead_shift)).min(self.clamp)
+        let usable = self.buffer - (self.buffer >> self.overhead_shift);
+        usable.min(self.clamp).min(65_535 << self.wscale)
     }
 
     /// What is left of the announced window when `nxt` is expected.

@@ -76,6 +76,7 @@ impl SynReceived {
         mut segment: Segment,
     ) -> Step {
         let expected = self.agreed.irs + 1;
+        let mut answers_syn = false;
         if segment.syn() && segment.seq == self.agreed.irs {
             // The peer's SYN-ACK for our SYN, or its SYN again: what it says beyond is what counts.
             if !segment.is_ack() {
@@ -84,6 +85,7 @@ impl SynReceived {
             }
             segment.flags.remove(TcpFlags::SYN);
             segment.seq += 1;
+            answers_syn = true;
         }
         let in_window = segment.seq.within(expected, expected + self.agreed.rcv_wnd)
             || (segment.seq.before(expected) && segment.end().at_or_after(expected));
@@ -109,6 +111,10 @@ impl SynReceived {
         let mut connection = Connection::new(cx, &self.agreed, *opts);
         connection.take_first_window(&segment);
         connection.segment_in(cx, segment);
+        if answers_syn {
+            // Both sides opened at once: the peer waits for this as we did.
+            connection.send_ack(cx);
+        }
         Step::Established(Box::new(connection))
     }
 

@@ -99,7 +99,12 @@ impl TcpEngine {
         let Some(path_mss) = path_mss(cx, key, &opts) else {
             return true;
         };
-        let first = window::initial(cx.config, &opts, path_mss, hidden.wscale.is_some());
+        let timestamps = segment
+            .options
+            .timestamps
+            .filter(|_| cx.config.tcp_timestamps != 0);
+        let segment_size = window::full_segment(path_mss, timestamps.is_some());
+        let first = window::initial(cx.config, &opts, segment_size, hidden.wscale.is_some());
         let agreed = Negotiated {
             key: *key,
             iss: cookie,
@@ -110,15 +115,11 @@ impl TcpEngine {
             rcv_wscale: first.wscale,
             rcv_wnd: first.window,
             sack: hidden.sack,
-            timestamps: segment
-                .options
-                .timestamps
-                .filter(|_| cx.config.tcp_timestamps != 0)
-                .map(|ts| TimestampState {
-                    offset,
-                    recent: ts.val,
-                    recent_at: cx.now,
-                }),
+            timestamps: timestamps.map(|ts| TimestampState {
+                offset,
+                recent: ts.val,
+                recent_at: cx.now,
+            }),
             retransmitted: false,
             start_small: false,
             syn_sent_at: None,

@@ -129,7 +129,8 @@ impl TcpEngine {
         let offered = &segment.options;
         let scaling = cx.config.tcp_window_scaling != 0 && offered.window_scale.is_some();
         let timestamps = cx.config.tcp_timestamps != 0 && offered.timestamps.is_some();
-        let first = window::initial(cx.config, opts, path_mss, scaling);
+        let segment_size = window::full_segment(path_mss, timestamps);
+        let first = window::initial(cx.config, opts, segment_size, scaling);
         Some(HalfOpen {
             key: *key,
             listener,
