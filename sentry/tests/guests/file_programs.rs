@@ -1,9 +1,7 @@
 //! A program that works on files, pipes and event descriptors, in the Sentry and natively: the same
 //! results and errnos.
 
-mod common;
-
-use common::{compile, same};
+use crate::common::{compile, same};
 
 #[test]
 fn calls_on_files_answer_as_linux_does() {
