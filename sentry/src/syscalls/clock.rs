@@ -3,6 +3,7 @@
 use sentry_abi::Errno;
 use zerocopy::IntoBytes;
 
+use crate::loader::vdso;
 use crate::syscalls::{Args, Block, OnSignal, Outcome, Row, SysResult};
 use crate::task::{Task, cpu};
 use crate::time::{self, SECOND};
@@ -85,6 +86,8 @@ fn read_clock(task: &Task, clock: i32) -> Result<u64, Errno> {
 }
 
 fn sys_clock_gettime(task: &mut Task, args: &Args) -> SysResult {
+    // The vDSO makes this call when its parameters have aged.
+    vdso::refresh(task.kernel.memory());
     let now = read_clock(task, args.int(0))?;
     task.mm.write_val(args.ptr(1), &time::to_timespec(now))?;
     Ok(Outcome::Value(0))
@@ -107,6 +110,7 @@ fn sys_clock_getres(task: &mut Task, args: &Args) -> SysResult {
 }
 
 fn sys_gettimeofday(task: &mut Task, args: &Args) -> SysResult {
+    vdso::refresh(task.kernel.memory());
     if args.ptr(0) != 0 {
         let now = time::realtime_ns();
         let timeval = [now / SECOND, now % SECOND / 1000];
@@ -119,6 +123,7 @@ fn sys_gettimeofday(task: &mut Task, args: &Args) -> SysResult {
 }
 
 fn sys_time(task: &mut Task, args: &Args) -> SysResult {
+    vdso::refresh(task.kernel.memory());
     let now = time::realtime_ns() / SECOND;
     if args.ptr(0) != 0 {
         task.mm.write_val(args.ptr(0), &now)?;
