@@ -138,6 +138,19 @@ pub fn set_ipv4(name: &str, addr: Ipv4Addr, prefix_len: u8) -> io::Result<()> {
     Ok(())
 }
 
+/// Takes the interface's primary IPv4 address away (SIOCSIFADDR with 0.0.0.0), and the kernel's routes
+/// through it; harmless when there is none.
+///
+/// # Errors
+/// EPERM without CAP_NET_ADMIN, ENODEV if there is no such interface.
+pub fn clear_ipv4(name: &str) -> io::Result<()> {
+    let mut request = new_ifreq(name)?;
+    request.ifr_ifru.ifru_addr = sockaddr(Ipv4Addr::UNSPECIFIED);
+    // SAFETY: the kernel reads a whole `ifreq`.
+    unsafe { raw::set_addr(control_socket()?.as_raw_fd(), &request) }?;
+    Ok(())
+}
+
 /// The generic form of an IPv4 socket address with port 0: family, then port and address in `sa_data`.
 fn sockaddr(addr: Ipv4Addr) -> libc::sockaddr {
     let mut data = [0; 14];

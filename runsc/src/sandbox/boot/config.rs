@@ -33,8 +33,6 @@ pub(super) enum PlanError {
         destination: String,
         problem: String,
     },
-    #[error("--platform=ptrace is not supported yet; use systrap")]
-    Ptrace,
     #[error("--network=host is not supported yet; use sandbox or none")]
     HostNetwork,
 }
@@ -58,7 +56,7 @@ pub(super) fn from_plan(plan: BootPlan, received: &mut Received) -> Result<BootC
     Ok(BootConfig {
         platform: match plan.options.platform {
             PlatformName::Systrap => PlatformKind::Systrap,
-            PlatformName::Ptrace => return Err(PlanError::Ptrace),
+            PlatformName::Ptrace => PlatformKind::Ptrace,
         },
         root,
         mounts: with_defaults(mounts),

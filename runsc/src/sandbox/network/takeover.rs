@@ -2,7 +2,7 @@
 //! and moved into netstack, their frames come and go over AF_PACKET.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 
 use netstack::link::MacAddr;
@@ -101,7 +101,7 @@ fn take(
     for _ in &addresses {
         // Deletes the primary address; the kernel's routes through it go with it. From here on only
         // netstack answers on this link.
-        iface::set_ipv4(&name, Ipv4Addr::UNSPECIFIED, 32).map_err(failed("remove its address"))?;
+        iface::clear_ipv4(&name).map_err(failed("remove its address"))?;
     }
     Ok(Taken {
         name,
