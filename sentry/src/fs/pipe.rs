@@ -26,6 +26,8 @@ const ATOMIC: usize = libc::PIPE_BUF;
 pub struct Pipe {
     state: Mutex<State>,
     queue: WaitQueue,
+    /// True behind a FIFO file: its opens wait for each other.
+    named: bool,
 }
 
 /// The buffer is a ring; `start..start + len` (wrapping) holds data.
@@ -110,8 +112,9 @@ impl State {
 }
 
 impl Pipe {
-    fn new() -> Arc<Self> {
+    fn new(named: bool) -> Arc<Self> {
         Arc::new(Self {
+            named,
             state: Mutex::new(State {
                 ring: Vec::new(),
                 capacity: DEFAULT_CAPACITY,
@@ -128,7 +131,14 @@ impl Pipe {
 
     fn end(self: &Arc<Self>, read: bool, write: bool) -> PipeEnd {
         let mut state = self.state.lock();
-        let seen = (state.reader_opens, state.writer_opens);
+        let alone = |others: usize, opens: u64| match self.named && others == 0 {
+            true => opens,
+            false => 0,
+        };
+        let seen = (
+            alone(state.readers, state.reader_opens),
+            alone(state.writers, state.writer_opens),
+        );
         state.readers += usize::from(read);
         state.writers += usize::from(write);
         state.reader_opens += u64::from(read);
@@ -149,7 +159,8 @@ pub struct PipeEnd {
     pipe: Arc<Pipe>,
     read: bool,
     write: bool,
-    /// (readers, writers) ever opened before this.
+    /// (readers, writers) that had come and gone when this end of a FIFO was opened alone; 0 if it was
+    /// not alone, and for a pipe without a name, which had both sides from the start.
     seen: (u64, u64),
 }
 
@@ -258,10 +269,6 @@ impl FileOps for PipeEnd {
                 Ready::HUP,
                 state.writers == 0 && state.writer_opens > self.seen.1,
             );
-            // An anonymous pipe's writer was there before its reader looked.
-            if state.writers == 0 && self.seen.1 > 0 {
-                ready |= Ready::HUP;
-            }
         }
         if self.write {
             ready.set(Ready::OUT | Ready::WRNORM, state.room() >= ATOMIC);
@@ -302,7 +309,7 @@ impl Drop for PipeEnd {
 
 /// pipe2(2): the end to read and the end to write. `flags` may hold O_NONBLOCK; `owner` is (uid, gid).
 pub fn pipe(flags: i32, owner: (u32, u32)) -> (Arc<OpenFile>, Arc<OpenFile>) {
-    let pipe = Pipe::new();
+    let pipe = Pipe::new(false);
     let writer = pipe.end(false, true);
     let reader = pipe.end(true, false);
     let name = AnonName::Numbered("pipe");
@@ -346,7 +353,7 @@ pub fn open_fifo(inode: &Arc<dyn Inode>, flags: i32) -> Result<Arc<dyn FileOps>,
         fifos.retain(|_, pipe| pipe.strong_count() > 0);
         let known = fifos.get(&(attr.dev, attr.ino)).and_then(Weak::upgrade);
         known.unwrap_or_else(|| {
-            let pipe = Pipe::new();
+            let pipe = Pipe::new(true);
             fifos.insert((attr.dev, attr.ino), Arc::downgrade(&pipe));
             pipe
         })
@@ -361,7 +368,7 @@ fn open_end(pipe: &Arc<Pipe>, flags: i32) -> Result<Arc<dyn FileOps>, Errno> {
         _ => (true, true),
     };
     let end = pipe.end(read, write);
-    if !read && flags & libc::O_NONBLOCK != 0 && !end.has_readers() {
+    if pipe.named && !read && flags & libc::O_NONBLOCK != 0 && !end.has_readers() {
         return Err(Errno::ENXIO);
     }
     Ok(Arc::new(end))

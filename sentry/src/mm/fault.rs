@@ -329,15 +329,27 @@ impl State {
         memory: u64,
         len: u64,
     ) -> Result<u64, Errno> {
-        match file.backing(offset, len)? {
-            MapBacking::Host { fd, offset } => self.memory.read_file(fd, offset, memory, len),
-            MapBacking::Memory { offset, len: have } => {
-                let have = have.min(len);
-                let pages = have / PAGE_SIZE * PAGE_SIZE;
-                self.memory.copy_pages(offset, memory, pages)?;
-                Ok(pages)
+        let mut done = 0;
+        // A file in memory may be in many pieces.
+        while done < len {
+            match file.backing(offset + done, len - done) {
+                Ok(MapBacking::Host { fd, offset }) => {
+                    let left = len - done;
+                    return Ok(done + self.memory.read_file(fd, offset, memory + done, left)?);
+                }
+                Ok(MapBacking::Memory { offset, len: have }) => {
+                    let have = have.min(len - done) / PAGE_SIZE * PAGE_SIZE;
+                    if have == 0 {
+                        break;
+                    }
+                    self.memory.copy_pages(offset, memory + done, have)?;
+                    done += have;
+                }
+                Err(_) if done > 0 => break,
+                Err(error) => return Err(error),
             }
         }
+        Ok(done)
     }
 
     /// Maps what is likely touched next: everything after a fork, or the newest mappings.

@@ -335,3 +335,40 @@ fn guest_buffers_are_filled_by_the_host_directly() {
     assert_eq!(guest.mm.read_iovecs(0, 2).err(), Some(Errno::EFAULT));
     assert_eq!(guest.mm.read_iovecs(addr, 2000).err(), Some(Errno::EINVAL));
 }
+
+/// A file in memory whose pages are stored apart, last page first.
+struct Scattered(Vec<u64>);
+
+impl super::Mappable for Scattered {
+    fn backing(&self, offset: u64, _: u64) -> Result<super::MapBacking<'_>, Errno> {
+        let page = self.0.get((offset / PAGE) as usize).ok_or(Errno::ENXIO)?;
+        Ok(super::MapBacking::Memory {
+            offset: *page,
+            len: PAGE,
+        })
+    }
+    fn map_identity(&self) -> (u64, u64, Vec<u8>) {
+        (1, 3, b"/scattered".to_vec())
+    }
+}
+
+#[test]
+fn private_files_in_pieces_are_written_anywhere() {
+    let (memory, guest) = guest();
+    let mut pages: Vec<u64> = (0..4).map(|_| memory.allocate(PAGE).unwrap()).collect();
+    pages.reverse();
+    for (number, &page) in pages.iter().enumerate() {
+        memory.write_at(page, &[number as u8; 8]);
+    }
+    let file = Arc::new(Scattered(pages));
+    let request = MmapRequest {
+        file: Some((file, 0)),
+        flags: MAP_PRIVATE,
+        ..MmapRequest::anonymous(0, 6 * PAGE, RW, 0)
+    };
+    let addr = guest.mm.mmap(&request).unwrap();
+    guest.mm.write(addr + 3 * PAGE, b"last").unwrap();
+    assert_eq!(guest.load(addr + 3 * PAGE, 6), Ok(b"last\x03\x03".to_vec()));
+    assert_eq!(guest.load(addr + PAGE, 2), Ok(vec![1, 1]));
+    assert_eq!(guest.store(addr + 4 * PAGE, b"x"), Err(libc::SIGBUS));
+}

@@ -26,6 +26,9 @@ int main(void) {
   SAY(readlink("l", buf, sizeof buf)); SAY(rmdir("c")); SAY(unlink("c")); SAY(access("c/f", X_OK));
   SAY(ftruncate(fd, 5)); SAY(pread(fd, buf, 100, 0)); SAY(flock(fd, LOCK_EX | LOCK_NB));
   int p[2]; SAY(pipe(p) < 0); SAY(write(p[1], "xyz", 3)); struct pollfd pf = {p[0], POLLIN, 0}; SAY(poll(&pf, 1, 1000)); printf("%d\n", pf.revents);
+  // A pipe without a name is opened again without waiting for its other side.
+  close(p[1]); snprintf(buf, sizeof buf, "/proc/self/fd/%d", p[0]); int again = open(buf, O_RDONLY);
+  SAY(read(again, buf, 100)); SAY(read(p[0], buf, 100)); pf.fd = again; SAY(poll(&pf, 1, 1000)); printf("%d\n", pf.revents);
   int ep = epoll_create1(0), ev = eventfd(1, 0); struct epoll_event e = {EPOLLIN, {.u32 = 7}}; SAY(epoll_ctl(ep, EPOLL_CTL_ADD, ev, &e) );
   SAY(epoll_ctl(ep, EPOLL_CTL_ADD, fd, &e)); memset(&e, 0, sizeof e); SAY(epoll_wait(ep, &e, 1, 0)); printf("%u\n", e.data.u32);
   DIR *dir = opendir("."); struct dirent *de; int n = 0; while ((de = readdir(dir))) n++; printf("%d entries\n", n); closedir(dir);

@@ -273,11 +273,16 @@ impl FileData {
     }
 
     /// Where `at` (page-aligned) is stored, for a mapping: holes are filled. With how many bytes, at most
-    /// `len`, are contiguous.
+    /// `len`, are contiguous up to the end of the file's last page.
     ///
     /// # Errors
-    /// ENOSPC.
+    /// ENXIO past the end, ENOSPC.
     pub fn mapping(&mut self, at: u64, len: u64) -> Result<(u64, u64), Errno> {
+        let end = self.size.next_multiple_of(PAGE_SIZE);
+        if at >= end {
+            return Err(Errno::ENXIO);
+        }
+        let len = len.min(end - at);
         self.populate(at, len.clamp(1, 1 << 20))?;
         match self.span(at) {
             (Some(offset), span) => Ok((offset, span.min(len))),
