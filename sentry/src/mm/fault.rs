@@ -232,7 +232,7 @@ impl State {
     }
 
     /// A write to a page that others may see: takes it back if nobody does, else copies a chunk.
-    fn break_page(&mut self, page: u64) -> Result<(), Refusal> {
+    pub(super) fn break_page(&mut self, page: u64) -> Result<(), Refusal> {
         let Some((range, seg)) = self.segs.find(page) else {
             return Ok(());
         };

@@ -55,7 +55,6 @@ pub struct MemoryManager {
     pub(super) limits: Limits,
     /// What exec recorded for /proc and prctl(PR_SET_MM).
     pub(super) layout: parking_lot::Mutex<Layout>,
-    platform: Arc<dyn Platform>,
     /// Before `state`: the stub must be gone when the state gives its memory back.
     aspace: Option<Arc<dyn AddressSpace>>,
     pub(super) state: RwLock<State>,
@@ -97,27 +96,13 @@ impl MemoryManager {
         };
         let mmap_top = top - STACK_ROOM.start;
         let state = State::new(Arc::clone(&memory), mmap_top);
-        Self::build(platform, memory, limits, state, Layout::default())
-    }
-
-    fn build(
-        platform: &Arc<dyn Platform>,
-        memory: Arc<MemoryFile>,
-        limits: Limits,
-        state: State,
-        layout: Layout,
-    ) -> Result<Arc<Self>, Errno> {
-        let aspace = platform.new_address_space().map_err(|error| match error {
-            PlatformError::Exhausted(_) => Errno::EAGAIN,
-            _ => Errno::ENOMEM,
-        })?;
+        let aspace = platform.new_address_space().map_err(no_process)?;
         Ok(Arc::new(Self {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             memory,
-            range: platform.user_range(),
+            range,
             limits,
-            layout: parking_lot::Mutex::new(layout),
-            platform: Arc::clone(platform),
+            layout: parking_lot::Mutex::default(),
             aspace: Some(aspace),
             state: RwLock::new(state),
         }))
@@ -139,14 +124,17 @@ impl MemoryManager {
         let layout = self.layout.lock().clone();
         // The parent must stop writing before the child can look.
         self.commit(&mut state)?;
+        let aspace = self.aspace().fork().map_err(no_process)?;
         drop(state);
-        Self::build(
-            &self.platform,
-            Arc::clone(&self.memory),
+        Ok(Arc::new(Self {
+            id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
+            memory: Arc::clone(&self.memory),
+            range: self.range.clone(),
             limits,
-            child_state,
-            layout,
-        )
+            layout: parking_lot::Mutex::new(layout),
+            aspace: Some(aspace),
+            state: RwLock::new(child_state),
+        }))
     }
 
     /// The platform's side, to make contexts in.
@@ -286,6 +274,14 @@ impl MemoryManager {
         }
         let ops: SmallVec<[MapOp<'_>; 8]> = orders.list.iter().filter_map(as_op).collect();
         self.aspace().apply(&ops)
+    }
+}
+
+/// What fork and exec say if the platform has no process.
+fn no_process(error: PlatformError) -> Errno {
+    match error {
+        PlatformError::Exhausted(_) => Errno::EAGAIN,
+        _ => Errno::ENOMEM,
     }
 }
 

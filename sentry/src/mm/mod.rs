@@ -31,6 +31,7 @@ mod map;
 mod memory_file;
 #[cfg(test)]
 mod model_tests;
+mod patch;
 mod range_map;
 mod remap;
 mod shared;

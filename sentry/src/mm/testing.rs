@@ -31,17 +31,32 @@ impl Piece for Mapped {
     }
 }
 
+/// The newest address space of a platform.
+type Newest = Arc<Mutex<Option<Arc<ModelSpace>>>>;
+
 /// The model of one stub.
 #[derive(Default)]
 pub(crate) struct ModelSpace {
     mapped: Mutex<RangeMap<Mapped>>,
     applies: Mutex<usize>,
+    newest: Newest,
 }
 
 /// The model of a platform; remembers its newest address space.
 #[derive(Default)]
 pub(crate) struct ModelPlatform {
-    newest: Mutex<Option<Arc<ModelSpace>>>,
+    newest: Newest,
+}
+
+impl ModelSpace {
+    fn start(newest: &Newest) -> Arc<Self> {
+        let space = Arc::new(Self {
+            newest: Arc::clone(newest),
+            ..Self::default()
+        });
+        *newest.lock() = Some(Arc::clone(&space));
+        space
+    }
 }
 
 impl Platform for ModelPlatform {
@@ -52,9 +67,7 @@ impl Platform for ModelPlatform {
         0x1_0000..0x7fff_f000_0000
     }
     fn new_address_space(&self) -> Result<Arc<dyn AddressSpace>, PlatformError> {
-        let space = Arc::new(ModelSpace::default());
-        *self.newest.lock() = Some(Arc::clone(&space));
-        Ok(space)
+        Ok(ModelSpace::start(&self.newest))
     }
 }
 
@@ -99,6 +112,10 @@ impl AddressSpace for ModelSpace {
 
     fn new_context(&self, _: Option<&[u8]>) -> Result<Box<dyn Context>, PlatformError> {
         Err(PlatformError::Exhausted("contexts of a model"))
+    }
+
+    fn fork(&self) -> Result<Arc<dyn AddressSpace>, PlatformError> {
+        Ok(Self::start(&self.newest))
     }
 }
 

@@ -76,6 +76,60 @@ pub enum MapOp<'a> {
     },
 }
 
+/// A place in guest code that makes system calls, to be replaced by a jump.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CallSite {
+    /// Where the instructions to be replaced begin.
+    pub addr: u64,
+    /// What they are.
+    pub shape: CallShape,
+}
+
+/// Instructions with a `syscall` that a jump can replace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CallShape {
+    /// `mov eax, number; syscall`
+    Number(u32),
+    /// `syscall; cmp rax, value`
+    Compared(i32),
+}
+
+/// Bytes of the longest call site.
+pub const PATCH_LEN: usize = 8;
+
+impl CallSite {
+    /// How many bytes it has.
+    pub fn len(&self) -> usize {
+        match self.shape {
+            CallShape::Number(_) => 7,
+            CallShape::Compared(_) => 8,
+        }
+    }
+
+    /// The address behind it.
+    pub fn end(&self) -> u64 {
+        self.addr + self.len() as u64
+    }
+
+    /// The address behind its `syscall`.
+    pub fn call_end(&self) -> u64 {
+        match self.shape {
+            CallShape::Number(_) => self.end(),
+            CallShape::Compared(_) => self.addr + 2,
+        }
+    }
+}
+
+/// What replaces a call site.
+#[derive(Clone, Copy, Debug)]
+pub struct Patch {
+    /// Its bytes, as many as the site has.
+    pub bytes: [u8; PATCH_LEN],
+    /// No other thread can be at the site while it is written. If not, its first byte and that of its
+    /// `syscall` have to be made `bytes[5]`, which traps, before the others change.
+    pub alone: bool,
+}
+
 /// Why guest code stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
@@ -174,6 +228,18 @@ pub trait AddressSpace: Send + Sync {
     /// # Errors
     /// `Exhausted` if the host's thread limit is hit.
     fn new_context(&self, fp: Option<&[u8]>) -> Result<Box<dyn Context>, PlatformError>;
+
+    /// A new, empty address space in which code that was patched in this one works.
+    ///
+    /// # Errors
+    /// `Exhausted` if no process can be had.
+    fn fork(&self) -> Result<Arc<dyn AddressSpace>, PlatformError>;
+
+    /// Prepares for system calls of `site` to come without a trap once its bytes have been replaced.
+    /// `None` if that cannot be done (here, or for this site while there are other threads).
+    fn patch(&self, _site: CallSite) -> Option<Patch> {
+        None
+    }
 }
 
 /// A guest thread. Used by one Sentry thread at a time; dropping it ends the host thread.
@@ -200,6 +266,12 @@ pub trait Context: Send {
 
     /// CPU time that guest code has used in this context, in nanoseconds.
     fn cpu_time_ns(&self) -> u64;
+
+    /// How often the last system call's place has trapped lately (0: nobody counts). It is worth a
+    /// [`AddressSpace::patch`] when it has become large.
+    fn trapped_here(&self) -> u32 {
+        0
+    }
 }
 
 /// Makes a context's `run` return [`Event::Interrupted`].

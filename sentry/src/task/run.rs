@@ -47,7 +47,10 @@ fn step(task: &mut Task) -> bool {
     let event = task.context.run(&mut task.regs);
     task.shared.leave_guest();
     match event {
-        Ok(Event::Syscall) => dispatch::serve(task),
+        Ok(Event::Syscall) => {
+            patch_if_hot(task);
+            dispatch::serve(task);
+        }
         Ok(Event::Fault { addr, access }) => fault(task, addr, access),
         Ok(Event::Exception { signo, code, addr }) => {
             task.regs.orig_rax = u64::MAX;
@@ -57,6 +60,20 @@ fn step(task: &mut Task) -> bool {
         Err(_) => deliver::end_process(task, libc::SIGKILL),
     }
     task.exit_status.is_none()
+}
+
+/// Traps at one place before its instructions are replaced: what that costs is won back after as many.
+const PATCH_AFTER: u32 = 32;
+/// The same for a place that takes a search through the code.
+const SEARCH_AFTER: u32 = 1024;
+
+/// Replaces the present call site by a jump if it has trapped often.
+fn patch_if_hot(task: &Task) {
+    let times = task.context.trapped_here();
+    if times == PATCH_AFTER || times == SEARCH_AFTER {
+        let (rip, number) = (task.regs.rip, task.regs.orig_rax);
+        task.mm.patch_call_site(rip, number, times == SEARCH_AFTER);
+    }
 }
 
 /// Signals and stops before guest code runs again; false if the task ends.

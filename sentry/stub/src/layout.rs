@@ -17,16 +17,34 @@ pub const SLOTS: u64 = BASE + 0x1000_0000;
 pub const SLOT: u64 = 0x8000;
 pub const SLOT_COUNT: u64 = 8192;
 pub const SLOTS_LEN: u64 = SLOT * SLOT_COUNT;
-/// Lowest guest address. Below it is room for the table that patched call sites jump through
-/// (`jmp *disp32` reaches only the low 2 GiB).
-pub const USER_START: u64 = 0x2_0000;
+/// Where patched call sites jump through (`jmp *disp32` reaches only the low 2 GiB): a gate's address
+/// each. Bits 16 to 23 of these addresses are 6: what a patch leaves in the place of the first byte of
+/// `syscall` is an invalid instruction, so that a jump there traps.
+pub const TABLE: u64 = 0x6_0000;
+pub const TABLE_LEN: u64 = GATE_COUNT * 8;
+/// A few instructions per patched call site, and how many there can be.
+pub const GATES: u64 = BASE + 0x60_0000;
+pub const GATE: u64 = 128;
+/// Where in a gate the instructions end that lead into the stub; behind it are those that lead back.
+pub const GATE_END: u64 = 50;
+pub const GATE_COUNT: u64 = 4096;
+pub const GATES_LEN: u64 = GATE * GATE_COUNT;
+/// Where gates enter the stub's text: r11 = slot, rcx = return address, all else the guest's.
+pub const CALL_ENTRY: u64 = BASE + 16;
+/// Lowest guest address.
+pub const USER_START: u64 = 0x7_0000;
 pub const USER_END: u64 = BASE;
+
+/// The same in the file behind them: orders, table, gates, slots.
+pub const TABLE_AT: u64 = ORDER_LEN;
+pub const GATES_AT: u64 = TABLE_AT + TABLE_LEN;
+pub const SLOTS_AT: u64 = GATES_AT + GATES_LEN;
 
 /// Descriptors of a stub.
 pub const FD_MEMORY: u64 = 0;
 /// Zygote: requests. Stub: wakes its command thread; end of file ends the stub.
 pub const FD_WAKE: u64 = 1;
-/// The file behind `ORDER` and `SLOTS`; results are written through it.
+/// The file behind `ORDER`, `TABLE`, `GATES` and `SLOTS`; results are written through it.
 pub const FD_SHARED: u64 = 2;
 /// Files to map arrive here ...
 pub const FD_FILES: u64 = 3;
@@ -92,8 +110,25 @@ pub mod slot {
     /// CPU, polling would only keep the other side from running.
     pub const SENTRY_CPU: usize = 0x2c;
     pub const STUB_CPU: usize = 0x30;
-    /// 0x40..0x1000: room for calls from patched sites and calls answered in the stub.
+    /// u32: how guest code was left, one of the three below.
+    pub const LEFT_BY: usize = 0x34;
+    /// u32: the Sentry wants a frame instead of a return to guest code.
+    pub const WANT_FRAME: usize = 0x38;
+    /// u32: the reserved signal came while the thread was in the stub's code.
+    pub const PENDING: usize = 0x3c;
+    /// Registers of a thread that came through a gate, in the order of a signal frame (r8 to eflags).
+    pub const CALL_REGS: usize = 0x40;
+    /// The end of a stack of one word, for flags.
+    pub const CALL_STACK: usize = 0x180;
+    /// 0x180..0x1000: room for calls answered in the stub.
     pub const STACK: usize = 0x1000;
+
+    /// By a signal: the registers are in the frame.
+    pub const BY_FRAME: u32 = 0;
+    /// Through a gate: the registers are in `CALL_REGS`, the extended state in the processor.
+    pub const BY_CALL: u32 = 1;
+    /// The same, and `PENDING` was set before it could return.
+    pub const BY_INTERRUPT: u32 = 2;
 
     pub const DEAD: u32 = 0;
     pub const EVENT: u32 = 1;

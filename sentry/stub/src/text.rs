@@ -1,10 +1,11 @@
-//! What runs in a stub beside guest code (`text.s`), and the seccomp programs (`filters.s`), in one
+//! What runs in a stub beside guest code (`text.s`, `gates.s`), and the seccomp programs (`filters.s`), in one
 //! section at a fixed address, so that the assembler knows the address of each `syscall` instruction.
 
 use crate::layout::*;
 
 core::arch::global_asm!(
     include_str!("text.s"),
+    include_str!("gates.s"),
     include_str!("filters.s"),
     slot = const SLOT,
     state = const slot::STATE,
@@ -14,6 +15,21 @@ core::arch::global_asm!(
     sentry_cpu = const slot::SENTRY_CPU,
     stub_cpu = const slot::STUB_CPU,
     ucontext = const slot::UCONTEXT,
+    left_by = const slot::LEFT_BY,
+    want_frame = const slot::WANT_FRAME,
+    pending = const slot::PENDING,
+    call_regs = const slot::CALL_REGS,
+    call_stack = const slot::CALL_STACK,
+    by_frame = const slot::BY_FRAME,
+    by_call = const slot::BY_CALL,
+    by_interrupt = const slot::BY_INTERRUPT,
+    interrupt = const INTERRUPT_SIGNAL,
+    uc_rip = const UC_RIP,
+    uc_rbx = const UC_RBX,
+    gate = const GATE,
+    gate_end = const GATE_END,
+    gates_start = const GATES - BASE,
+    gates_end = const GATES + GATES_LEN - BASE,
     fs_base = const slot::FS_BASE,
     gs_base = const slot::GS_BASE,
     event = const slot::EVENT,
@@ -45,6 +61,10 @@ core::arch::global_asm!(
     clone_thread = const CLONE_THREAD_FLAGS,
     clone_stub = const CLONE_STUB_FLAGS,
 );
+
+/// Offsets of registers in a `ucontext`.
+const UC_RBX: usize = 40 + 11 * 8;
+const UC_RIP: usize = 40 + 16 * 8;
 
 // The filters compare only the low words of addresses within one 4 GiB.
 const _: () = assert!(SLOTS >> 32 == BASE >> 32 && (SLOTS + SLOTS_LEN - 1) >> 32 == BASE >> 32);

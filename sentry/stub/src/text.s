@@ -6,6 +6,9 @@
     .globl stub_start
 stub_start:
     ud2
+    # CALL_ENTRY: gates jump here.
+    .org stub_start + 16
+    jmp call_enter
 
     # A trap, fault or interrupt of a guest thread, on the thread's signal stack, which lies in its
     # slot: rdx = ucontext. All signals are blocked until rt_sigreturn.
@@ -14,11 +17,16 @@ stub_start:
 stub_handler:
     mov rbx, rsp
     and rbx, -{slot}
+    cmp edi, {interrupt}
+    je interrupted
+.Lhand_over:
+    mov dword ptr [rbx + {left_by}], {by_frame}
     mov [rbx + {ucontext}], rdx
     rdfsbase rax
     mov [rbx + {fs_base}], rax
     rdgsbase rax
     mov [rbx + {gs_base}], rax
+publish:
     mov eax, {event}
     xchg [rbx + {state}], eax
     cmp dword ptr [rbx + {sentry_sleeps}], 0
@@ -66,6 +74,8 @@ site_wait:
 .Lgiven:
     cmp eax, {run}
     jne .Lexit
+    cmp dword ptr [rbx + {left_by}], {by_frame}
+    jne call_return
     mov rax, [rbx + {fs_base}]
     wrfsbase rax
     mov rax, [rbx + {gs_base}]
@@ -73,6 +83,7 @@ site_wait:
     rdtscp
     mov [rbx + {stub_cpu}], ecx
     mov rsp, [rbx + {ucontext}]
+.Lsigreturn:
     mov eax, 15
     syscall
 site_sigreturn:

@@ -150,11 +150,14 @@ fn become_stub() -> ! {
     must(call(DUP2, [4, FD_FILES]));
     must(call(CLOSE, [4]));
     // MAP_SHARED | MAP_FIXED
-    must(call(MMAP, [ORDER, ORDER_LEN, 1, 0x11, FD_SHARED, 0]));
-    must(call(
-        MMAP,
-        [SLOTS, SLOTS_LEN, 3, 0x11, FD_SHARED, ORDER_LEN],
-    ));
+    for [at, len, prot, offset] in [
+        [ORDER, ORDER_LEN, 1, 0],
+        [TABLE, TABLE_LEN, 1, TABLE_AT],
+        [GATES, GATES_LEN, 5, GATES_AT],
+        [SLOTS, SLOTS_LEN, 3, SLOTS_AT],
+    ] {
+        must(call(MMAP, [at, len, prot, 0x11, FD_SHARED, offset]));
+    }
     // SAFETY: it uses no stack and does not return.
     unsafe { command_loop() }
 }

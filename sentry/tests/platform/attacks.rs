@@ -120,7 +120,7 @@ fn a_corrupt_slot_is_its_owners_loss() {
     let mut bystander = Guest::new(&host, store());
     bystander.regs.rdi = DATA;
     let slot = SLOT;
-    for at in (0..0x40).step_by(4) {
+    for at in (0..0x180).step_by(4) {
         for value in [0, 1, 3, 77, u64::from(u32::MAX)] {
             let mut guest = Guest::new(&host, store());
             (guest.regs.rdi, guest.regs.rsi) = (slot + at, value);

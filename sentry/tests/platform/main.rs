@@ -5,5 +5,6 @@ mod attacks;
 mod basic;
 mod extended;
 mod faults;
+mod gates;
 mod guest;
 mod threads;

@@ -50,4 +50,8 @@ impl AddressSpace for TracedSpace {
     fn new_context(&self, fp: Option<&[u8]>) -> Result<Box<dyn Context>, PlatformError> {
         Ok(Box::new(context::Traced::start(self.0.new_thread(fp)?)?))
     }
+
+    fn fork(&self) -> Result<Arc<dyn AddressSpace>, PlatformError> {
+        Ok(Arc::new(Self(self.0.fork()?)))
+    }
 }

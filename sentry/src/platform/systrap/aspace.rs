@@ -2,6 +2,7 @@
 
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
 use nix::errno::Errno;
 
@@ -9,7 +10,9 @@ use super::context::Thread;
 use super::layout::{FD_INCOMING, FD_MEMORY, USER_END, USER_START, order};
 use super::orders::{Failed, Op, Orders, receive_op};
 use super::process::Stub;
-use crate::platform::{AddressSpace, Context, MapOp, MapSource, PlatformError};
+use crate::platform::{
+    AddressSpace, CallShape, CallSite, Context, MapOp, MapSource, Patch, PlatformError,
+};
 
 /// One guest address space.
 pub(in crate::platform) struct Space {
@@ -28,6 +31,32 @@ impl Space {
     ) -> Result<Thread, PlatformError> {
         Thread::start(Arc::clone(&self.stub), fp)
     }
+
+    /// A new stub with the same gates.
+    pub(in crate::platform) fn fork(&self) -> Result<Self, PlatformError> {
+        let child = Stub::start(Arc::clone(&self.stub.common))?;
+        let gates = self.stub.gates.read();
+        if !gates.is_empty() {
+            *child.gates.write() = gates.copy(&child.shared);
+        }
+        Ok(Self::new(child))
+    }
+
+    /// What is unmapped is no patched code any more. Unmapping everything is not that: the memory
+    /// manager then maps the same code again as it is touched.
+    fn forget_gates(&self, ops: &[MapOp<'_>]) {
+        if self.stub.gates.read().is_empty() {
+            return;
+        }
+        for op in ops {
+            match *op {
+                MapOp::Unmap { addr, len } if (addr, addr + len) != (USER_START, USER_END) => {
+                    self.stub.gates.write().forget(addr, addr + len);
+                }
+                _ => {}
+            }
+        }
+    }
 }
 
 impl AddressSpace for Space {
@@ -35,6 +64,7 @@ impl AddressSpace for Space {
         for op in ops {
             check_range(op)?;
         }
+        self.forget_gates(ops);
         let mut orders = self.stub.orders.lock();
         let mut batch = Batch::default();
         for op in ops {
@@ -48,6 +78,21 @@ impl AddressSpace for Space {
 
     fn new_context(&self, fp: Option<&[u8]>) -> Result<Box<dyn Context>, PlatformError> {
         Ok(Box::new(self.new_thread(fp)?))
+    }
+
+    fn fork(&self) -> Result<Arc<dyn AddressSpace>, PlatformError> {
+        Ok(Arc::new(Self::fork(self)?))
+    }
+
+    fn patch(&self, site: CallSite) -> Option<Patch> {
+        // Only a guest's own thread makes more threads of it, and that one is here.
+        let alone = self.stub.threads.load(Relaxed) == 1;
+        let unsafe_now = !alone && matches!(site.shape, CallShape::Compared(_));
+        if !self.stub.common.gates || unsafe_now {
+            return None;
+        }
+        let bytes = self.stub.gates.write().add(&self.stub.shared, site)?;
+        Some(Patch { bytes, alone })
     }
 }
 

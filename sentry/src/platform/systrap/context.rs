@@ -7,9 +7,11 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use sentry_abi::Regs;
 
-use super::frame;
-use super::layout::{CLONE_THREAD_FLAGS, INTERRUPT_SIGNAL, SLOT, slot};
+use super::gates::Stumbled;
+use super::hot::HotSites;
+use super::layout::{CLONE_THREAD_FLAGS, GATES, GATES_LEN, INTERRUPT_SIGNAL, SLOT, slot};
 use super::process::{Stub, address, offset};
+use super::{call, frame};
 use crate::platform::fp::{self, FpLayout};
 use crate::platform::{Access, Context, Event, Interrupt, PlatformError, sys};
 
@@ -18,7 +20,18 @@ pub(in crate::platform) struct Thread {
     shared: Arc<ThreadShared>,
     /// Where the thread's `ucontext` is, as an offset in the slot.
     uc: usize,
+    left: Left,
+    hot: HotSites,
     cpu_cycles: AtomicU64,
+}
+
+/// How guest code was left, and so how it is returned to.
+#[derive(Clone, Copy)]
+enum Left {
+    /// By a signal; its frame is at `uc`.
+    ByFrame,
+    /// Through a gate, to return to `raw`, which the guest knows as `shown`.
+    ByCall { shown: u64, raw: u64 },
 }
 
 /// What interrupters hold too.
@@ -37,6 +50,9 @@ const FIRST_FRAME: usize = slot::STACK;
 const FIRST_FP: usize = slot::STACK + 0x400;
 const _: () = assert!(FIRST_FRAME + frame::LEN <= FIRST_FP && FIRST_FP.is_multiple_of(64));
 
+/// The flag that makes each instruction trap (EFLAGS.TF).
+const TRAP_FLAG: u64 = 1 << 8;
+
 /// How long a sleeping Sentry thread waits before it looks whether the stub is alive.
 const CHECK: Duration = Duration::from_millis(50);
 /// A thread that has not answered a signal for this long has tampered with its slot or mask.
@@ -53,6 +69,8 @@ impl Thread {
                 in_guest: AtomicBool::new(false),
             }),
             uc: FIRST_FRAME,
+            left: Left::ByFrame,
+            hot: HotSites::new(),
             cpu_cycles: AtomicU64::new(0),
         };
         let stub = Arc::clone(&thread.shared.stub);
@@ -62,6 +80,9 @@ impl Thread {
         word(slot::SENTRY_SLEEPS).store(0, Relaxed);
         word(slot::STUB_SLEEPS).store(0, Relaxed);
         word(slot::SPIN).store(0, Relaxed);
+        word(slot::LEFT_BY).store(slot::BY_FRAME, Relaxed);
+        word(slot::WANT_FRAME).store(0, Relaxed);
+        word(slot::PENDING).store(0, Relaxed);
         word(slot::STATE).store(slot::EVENT, SeqCst);
         let base = address(slot);
         let clone = [
@@ -90,24 +111,47 @@ impl Thread {
         let waited = self.wait();
         self.leave_guest();
         waited?;
-        self.take_frame(regs)
+        self.take_event(regs)
     }
 
     /// Gives control to guest code.
     pub(in crate::platform) fn resume(&self, regs: &Regs) {
         let stub = &self.shared.stub;
         let shared = &stub.shared;
-        frame::write(shared, self.at(self.uc), address(self.shared.slot), regs);
         let base = address(self.shared.slot);
-        shared
-            .u64(self.at(slot::UCONTEXT))
-            .store(base + self.uc as u64, Relaxed);
+        match self.left {
+            Left::ByCall { shown, raw } => {
+                let rip = match regs.rip == shown {
+                    true => raw,
+                    false => stub.gates.read().led(regs.rip),
+                };
+                call::write(shared, self.at(0), regs, rip);
+            }
+            Left::ByFrame => {
+                let rip = stub.gates.read().led(regs.rip);
+                frame::write(shared, self.at(self.uc), base, &Regs { rip, ..*regs });
+                shared
+                    .u64(self.at(slot::UCONTEXT))
+                    .store(base + self.uc as u64, Relaxed);
+                // Gates find the slot by it.
+                let gs_base = if regs.gs_base == 0 {
+                    base
+                } else {
+                    regs.gs_base
+                };
+                shared.u64(self.at(slot::GS_BASE)).store(gs_base, Relaxed);
+            }
+        }
         shared
             .u64(self.at(slot::FS_BASE))
             .store(regs.fs_base, Relaxed);
-        shared
-            .u64(self.at(slot::GS_BASE))
-            .store(regs.gs_base, Relaxed);
+        self.give_control();
+    }
+
+    /// Lets the thread go on in the stub.
+    fn give_control(&self) {
+        let stub = &self.shared.stub;
+        let shared = &stub.shared;
         let cycles = stub.common.load.poll_cycles();
         shared.u32(self.at(slot::SPIN)).store(cycles, Relaxed);
         let (_, cpu) = sys::tsc_and_cpu();
@@ -167,24 +211,117 @@ impl Thread {
         Ok(())
     }
 
+    /// What the thread left, `None` for the reserved signal.
+    fn take_event(&mut self, regs: &mut Regs) -> Result<Option<Event>, PlatformError> {
+        let stub = &self.shared.stub;
+        match stub.shared.u32(self.at(slot::LEFT_BY)).load(Relaxed) {
+            slot::BY_FRAME => self.take_frame(regs),
+            slot::BY_CALL => {
+                self.take_call(regs);
+                self.hot.pass();
+                Ok(Some(frame::enter_call(regs)))
+            }
+            slot::BY_INTERRUPT => {
+                self.take_call(regs);
+                Ok(None)
+            }
+            _ => Err(stub.condemn("its context says nonsense about how it came")),
+        }
+    }
+
+    /// The registers of a thread that came through a gate.
+    fn take_call(&mut self, regs: &mut Regs) {
+        let stub = &self.shared.stub;
+        call::read(&stub.shared, self.at(0), regs);
+        regs.fs_base = stub.shared.u64(self.at(slot::FS_BASE)).load(Relaxed);
+        regs.gs_base = 0;
+        let raw = regs.rip;
+        if let Some((shown, _)) = self.shown(raw) {
+            // As `syscall` would have left it.
+            regs.rcx = if regs.rcx == raw { shown } else { regs.rcx };
+            regs.rip = shown;
+        }
+        let shown = regs.rip;
+        self.left = Left::ByCall { shown, raw };
+    }
+
+    /// The guest's view of an instruction pointer in a gate.
+    fn shown(&self, rip: u64) -> Option<(u64, bool)> {
+        match (GATES..GATES + GATES_LEN).contains(&rip) {
+            true => self.shared.stub.gates.read().shown(rip),
+            false => None,
+        }
+    }
+
     fn take_frame(&mut self, regs: &mut Regs) -> Result<Option<Event>, PlatformError> {
+        self.left = Left::ByFrame;
         let stub = Arc::clone(&self.shared.stub);
         let shared = &stub.shared;
-        let uc = shared.u64(self.at(slot::UCONTEXT)).load(Relaxed);
-        let uc = uc.wrapping_sub(address(self.shared.slot)) as usize;
-        let fits = uc.is_multiple_of(8)
-            && uc >= slot::STACK
-            && uc
-                .checked_add(frame::LEN)
-                .is_some_and(|end| end <= SLOT as usize);
-        if !fits {
-            return Err(stub.condemn("its context names a frame that is not in it"));
-        }
-        self.uc = uc;
+        self.uc = self.handed_frame()?;
         regs.fs_base = shared.u64(self.at(slot::FS_BASE)).load(Relaxed);
         regs.gs_base = shared.u64(self.at(slot::GS_BASE)).load(Relaxed);
-        frame::read(shared, self.at(uc), regs)
-            .map_err(|_| stub.condemn("its context holds no event"))
+        if regs.gs_base == address(self.shared.slot) {
+            regs.gs_base = 0;
+        }
+        let event = frame::read(shared, self.at(self.uc), regs)
+            .map_err(|_| stub.condemn("its context holds no event"))?;
+        Ok(self.as_unpatched(event, regs))
+    }
+
+    /// What the event would be if no call site had been patched.
+    fn as_unpatched(&mut self, event: Option<Event>, regs: &mut Regs) -> Option<Event> {
+        self.hot.pass();
+        if let Some((shown, by_call)) = self.shown(regs.rip) {
+            regs.rip = shown;
+            if by_call {
+                regs.rcx = shown;
+            }
+            return event;
+        }
+        match event {
+            Some(Event::Syscall) => self.hot.note(regs.rip),
+            Some(Event::Exception {
+                signo: libc::SIGILL,
+                ..
+            }) => match self.shared.stub.gates.read().stumbled(regs.rip) {
+                Some(Stumbled::Again) => return None,
+                Some(Stumbled::Call(end)) => {
+                    (regs.rip, regs.rcx, regs.r11) = (end, end, regs.eflags);
+                    return Some(frame::enter_call(regs));
+                }
+                None => {}
+            },
+            _ => {}
+        }
+        event
+    }
+
+    /// Where in the slot the frame is that the thread names.
+    fn handed_frame(&self) -> Result<usize, PlatformError> {
+        let stub = &self.shared.stub;
+        let uc = stub.shared.u64(self.at(slot::UCONTEXT)).load(Relaxed);
+        self.frame_offset(uc)
+            .ok_or_else(|| stub.condemn("its context names a frame that is not in it"))
+    }
+
+    /// Makes a thread that came through a gate have a frame, for what only a frame can do. It is not
+    /// in guest code: no interrupt is sent to it.
+    fn want_frame(&mut self) -> Result<(), PlatformError> {
+        if matches!(self.left, Left::ByFrame) {
+            return Ok(());
+        }
+        let stub = Arc::clone(&self.shared.stub);
+        let word = |at: usize| stub.shared.u32(self.at(at));
+        word(slot::WANT_FRAME).store(1, Relaxed);
+        self.give_control();
+        self.wait()?;
+        word(slot::WANT_FRAME).store(0, Relaxed);
+        if word(slot::LEFT_BY).load(Relaxed) != slot::BY_FRAME {
+            return Err(stub.condemn("it made no frame"));
+        }
+        self.uc = self.handed_frame()?;
+        self.left = Left::ByFrame;
+        Ok(())
     }
 
     /// Offset in the slot of a frame at this address of the stub, if it is in the slot.
@@ -214,6 +351,7 @@ impl Thread {
     }
 
     fn write_fp(&mut self, fp: Option<&[u8]>) -> Result<(), PlatformError> {
+        self.want_frame()?;
         let stub = &self.shared.stub;
         let Some(area) = fp else {
             frame::set_fp_address(&stub.shared, self.at(self.uc), 0);
@@ -291,6 +429,9 @@ impl Thread {
 impl Context for Thread {
     fn run(&mut self, regs: &mut Regs) -> Result<Event, PlatformError> {
         loop {
+            if regs.gs_base != 0 || regs.eflags & TRAP_FLAG != 0 {
+                self.want_frame()?;
+            }
             if self.enter_guest() {
                 return Ok(Event::Interrupted);
             }
@@ -308,7 +449,9 @@ impl Context for Thread {
     }
 
     fn fp_state(&mut self) -> Vec<u8> {
-        let Some((start, len)) = self.fp_area() else {
+        // A thread that is lost has none; whoever runs it next will hear of it.
+        let area = self.want_frame().ok().and_then(|()| self.fp_area());
+        let Some((start, len)) = area else {
             return self.shared.stub.common.fp.reset_area();
         };
         let mut area = vec![0; len];
@@ -326,6 +469,10 @@ impl Context for Thread {
 
     fn cpu_time_ns(&self) -> u64 {
         sys::cycles_to_ns(self.cpu_cycles.load(Relaxed))
+    }
+
+    fn trapped_here(&self) -> u32 {
+        self.hot.last()
     }
 }
 

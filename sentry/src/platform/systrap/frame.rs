@@ -81,7 +81,11 @@ fn system_call(regs: &mut Regs, arch: u32) -> Event {
             addr: 0,
         };
     }
+    enter_call(regs)
+}
 
+/// The registers as a kernel has them while it serves a call.
+pub(super) fn enter_call(regs: &mut Regs) -> Event {
     regs.orig_rax = regs.rax;
     regs.rax = (-i64::from(libc::ENOSYS)) as u64;
     Event::Syscall
@@ -160,7 +164,7 @@ pub(super) fn guest_mask() -> u64 {
 }
 
 /// The registers in the frame's order, r8 to eflags.
-fn fields(regs: &mut Regs) -> [&mut u64; greg::EFLAGS + 1] {
+pub(super) fn fields(regs: &mut Regs) -> [&mut u64; greg::EFLAGS + 1] {
     const _: () = assert!(greg::RAX == 13);
     [
         &mut regs.r8,

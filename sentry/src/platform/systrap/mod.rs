@@ -10,6 +10,9 @@
 //! | [`aspace`] | an address space: changes to mappings, batched into orders |
 //! | [`context`] | a guest thread: run, interrupt, extended state |
 //! | [`handover`] | polling and sleeping until the other side is done |
+//! | [`gates`] | patched call sites: system calls without a signal |
+//! | [`call`] | the registers of a guest thread that came through a gate |
+//! | [`hot`] | which places trap often |
 //! | [`frame`] | the signal frame that holds a stopped guest thread's registers |
 //! | `layout` | addresses and offsets, shared with the stub (`sentry/stub`) |
 //!
@@ -21,9 +24,12 @@
 //! process's threads: what is read there is the guest's word about itself, taken once and checked.
 
 mod aspace;
+mod call;
 mod context;
 mod frame;
+mod gates;
 mod handover;
+mod hot;
 #[path = "../../../stub/src/layout.rs"]
 mod layout;
 mod orders;
@@ -56,6 +62,8 @@ struct Common {
     zygote: Zygote,
     load: Load,
     fp: FpLayout,
+    /// The processor has what a gate needs.
+    gates: bool,
 }
 
 impl Systrap {
@@ -77,6 +85,7 @@ impl Systrap {
                 zygote: Zygote::start(&memory)?,
                 load: Load::new(),
                 fp: FpLayout { features, size },
+                gates: std::arch::is_x86_feature_detected!("bmi2"),
             }),
         })
     }

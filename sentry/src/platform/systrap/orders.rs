@@ -9,7 +9,7 @@ use std::time::Duration;
 use nix::errno::Errno;
 use nix::sys::socket::{ControlMessage, MsgFlags, send, sendmsg};
 
-use super::layout::{ORDER_LEN, SLOTS, order, status};
+use super::layout::{SLOTS, SLOTS_AT, order, status};
 use super::process::Stub;
 use crate::platform::sys::shared::Shared;
 use crate::platform::{PlatformError, sys};
@@ -136,7 +136,7 @@ impl Orders {
     /// The guest's word: a wrong one costs it time.
     fn asleep(&self, stub: &Stub) -> bool {
         stub.shared
-            .u32(ORDER_LEN as usize + status::ASLEEP)
+            .u32(SLOTS_AT as usize + status::ASLEEP)
             .load(SeqCst)
             != 0
     }
@@ -193,7 +193,7 @@ pub(super) fn receive_op() -> Op {
 /// Fills in the message header that the command thread receives with. The kernel writes to it, so
 /// it lies in memory that the guest can write as well: a guest that does fails its own order.
 fn prepare_receive(shared: &Shared) {
-    let at = |offset: usize| shared.u64(ORDER_LEN as usize + offset);
+    let at = |offset: usize| shared.u64(SLOTS_AT as usize + offset);
     let words = [
         0,
         0,

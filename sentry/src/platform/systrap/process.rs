@@ -2,12 +2,13 @@
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 
 use nix::unistd::Pid;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 
-use super::layout::{ORDER_LEN, SLOT, SLOTS, slot};
+use super::gates::Gates;
+use super::layout::{SLOT, SLOTS, SLOTS_AT, slot};
 use super::orders::Orders;
 use super::slots::Slots;
 use super::zygote::Newborn;
@@ -19,11 +20,15 @@ use crate::platform::sys::shared::Shared;
 pub(super) struct Stub {
     pub(super) common: Arc<Common>,
     pub(super) pid: Pid,
-    /// Order page, then slots, as in the stub.
+    /// Orders, table, gates and slots, as in the stub.
     pub(super) shared: Shared,
     file: OwnedFd,
     slots: Mutex<Slots>,
     pub(super) orders: Mutex<Orders>,
+    /// Taken for the time of a look-up only; after `orders` where both are.
+    pub(super) gates: RwLock<Gates>,
+    /// Guest threads.
+    pub(super) threads: AtomicUsize,
     dead: AtomicBool,
 }
 
@@ -38,6 +43,8 @@ impl Stub {
             file: seed.file,
             slots: Mutex::new(Slots::new()),
             orders: Mutex::new(orders),
+            gates: RwLock::default(),
+            threads: AtomicUsize::new(0),
             dead: AtomicBool::new(false),
         }))
     }
@@ -58,11 +65,14 @@ impl Stub {
     pub(super) fn take_slot(&self) -> Result<u64, PlatformError> {
         let ended =
             |slot: u64| self.shared.u32(offset(slot) + slot::STATE).load(Relaxed) == slot::DEAD;
-        self.slots.lock().take(&self.file, ended)
+        let slot = self.slots.lock().take(&self.file, ended)?;
+        self.threads.fetch_add(1, Relaxed);
+        Ok(slot)
     }
 
     /// Gives a slot back, whose thread has been told to end.
     pub(super) fn put_slot(&self, slot: u64) {
+        self.threads.fetch_sub(1, Relaxed);
         self.slots.lock().put(slot);
     }
 }
@@ -75,7 +85,7 @@ impl Drop for Stub {
 
 /// Where a slot starts in the shared mapping.
 pub(super) fn offset(slot: u64) -> usize {
-    (ORDER_LEN + slot * SLOT) as usize
+    (SLOTS_AT + slot * SLOT) as usize
 }
 
 /// Where a slot starts in the stub.

@@ -4,7 +4,7 @@ use std::os::fd::OwnedFd;
 
 use nix::unistd::ftruncate;
 
-use super::layout::{ORDER_LEN, SLOT, SLOT_COUNT};
+use super::layout::{SLOT, SLOT_COUNT, SLOTS_AT};
 use crate::platform::PlatformError;
 
 /// The slots of one stub. Slot 0 is the command thread's.
@@ -19,11 +19,11 @@ const STEP: u64 = 8;
 
 /// The file's length with this many slots.
 pub(super) fn file_len(slots: u64) -> u64 {
-    ORDER_LEN + slots * SLOT
+    SLOTS_AT + slots * SLOT
 }
 
 impl Slots {
-    /// The file holds the order page and slot 0.
+    /// The file holds orders, gates and slot 0.
     pub(super) fn new() -> Self {
         Self {
             made: 1,

@@ -13,7 +13,7 @@ use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
 use nix::unistd::{Pid, ftruncate};
 use parking_lot::Mutex;
 
-use super::layout::{ORDER_LEN, SLOTS_LEN};
+use super::layout::{SLOTS_AT, SLOTS_LEN};
 use super::slots::file_len;
 use crate::platform::sys::shared::Shared;
 use crate::platform::{PlatformError, sys};
@@ -37,7 +37,7 @@ struct Desk {
 
 /// What a stub shares with the Sentry.
 pub(super) struct Seed {
-    /// Order page and slots, and their mapping.
+    /// Orders, gates and slots, and their mapping.
     pub(super) file: OwnedFd,
     pub(super) shared: Shared,
     /// Wakes the command thread; its closing ends the stub.
@@ -59,7 +59,7 @@ impl Desk {
             .map_err(|_| PlatformError::Exhausted("descriptors"))?;
         ftruncate(&file, file_len(1).cast_signed())
             .map_err(|e| PlatformError::host("a stub's memory", e))?;
-        let shared = Shared::map(file.as_fd(), (ORDER_LEN + SLOTS_LEN) as usize)
+        let shared = Shared::map(file.as_fd(), (SLOTS_AT + SLOTS_LEN) as usize)
             .map_err(|_| PlatformError::Exhausted("address space"))?;
         let (wake, their_wake) = socket_pair(SockType::Stream)?;
         let (files, their_files) = socket_pair(SockType::SeqPacket)?;
