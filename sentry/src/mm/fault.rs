@@ -108,9 +108,10 @@ impl State {
         access: Access,
         stack_limit: u64,
     ) -> Result<(), Refusal> {
-        self.back_page(addr, access, stack_limit)?;
         let page = page_of(addr);
-        if let Some((range, _)) = self.segs.find(page) {
+        let first = self.segs.find(page).is_none();
+        self.back_page(addr, access, stack_limit)?;
+        if self.segs.find(page).is_some() {
             // A page that is mapped as it should be is ordered again: another thread's fault on it
             // was served first, or the stub lost it; either way the order is harmless.
             let ordered = self
@@ -119,7 +120,7 @@ impl State {
                 .iter()
                 .any(|order| order_covers(order, page));
             if !ordered {
-                self.map_segs(range);
+                self.map_around(page, first);
             }
         }
         self.map_along();
@@ -388,7 +389,9 @@ impl State {
 fn order_covers(order: &super::state::Order, page: u64) -> bool {
     use super::state::Order;
     match order {
-        Order::Map(range, _) | Order::Protect(range, _) => range.contains(&page),
+        Order::Map(range, _) | Order::MapFilled(range, _) | Order::Protect(range, _) => {
+            range.contains(&page)
+        }
         Order::Unmap(_) => false,
     }
 }

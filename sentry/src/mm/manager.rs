@@ -304,6 +304,15 @@ fn as_op(order: &Order) -> Option<MapOp<'_>> {
             len: range.end - range.start,
             prot: *prot,
         },
+        Order::MapFilled(range, seg) => MapOp::Map {
+            addr: range.start,
+            len: range.end - range.start,
+            prot: seg.host_prot(),
+            source: match seg.back {
+                Back::Memory(offset) => MapSource::Filled { offset },
+                Back::File(..) => return None,
+            },
+        },
         Order::Map(range, seg) => {
             let len = range.end - range.start;
             MapOp::Map {

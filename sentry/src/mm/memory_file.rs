@@ -253,6 +253,12 @@ impl MemoryFile {
         Ok(())
     }
 
+    /// Writes zeros over a range of nothing but holes, so that the host has its pages; false if it holds
+    /// something, or there is no room. Nobody else may use the range meanwhile.
+    pub(super) fn fill_untouched(&self, offset: u64, len: u64) -> bool {
+        sys::is_hole(self.fd(), offset, len) && sys::write_zeros(self.fd(), offset, len).is_ok()
+    }
+
     /// Reads a host file into a range; how many bytes there were.
     pub(super) fn read_file(
         &self,

@@ -18,6 +18,7 @@
 //! `state`: it must not touch guest memory), then the memory file's.
 
 mod advise;
+mod ahead;
 mod copy;
 mod extents;
 mod fault;

@@ -17,6 +17,7 @@ use std::sync::Arc;
 use sentry_abi::Errno;
 use smallvec::SmallVec;
 
+use super::ahead::Ahead;
 use super::memory_file::MemoryFile;
 use super::range_map::{Piece, RangeMap};
 use super::vma::Vma;
@@ -110,6 +111,8 @@ impl Piece for Reserve {
 /// One change to be made to the stub's mappings.
 pub(super) enum Order {
     Map(Range<u64>, Seg),
+    /// Memory whose pages are there.
+    MapFilled(Range<u64>, Seg),
     Unmap(Range<u64>),
     Protect(Range<u64>, i32),
 }
@@ -164,6 +167,7 @@ pub(super) struct State {
     pub(super) fresh: bool,
     /// Starts of new mappings that the next fault maps along with its own page.
     pub(super) pending: SmallVec<[u64; 16]>,
+    pub(super) ahead: Ahead,
     pub(super) orders: Orders,
 }
 
@@ -180,6 +184,7 @@ impl State {
             peak: 0,
             fresh: false,
             pending: SmallVec::new(),
+            ahead: Ahead::default(),
             orders: Orders::default(),
         }
     }

@@ -116,6 +116,33 @@ pub(super) fn punch(fd: BorrowedFd<'_>, offset: u64, len: u64) -> io::Result<()>
     )?)
 }
 
+/// True if a file has no page in a range, neither in memory nor in swap.
+pub(super) fn is_hole(fd: BorrowedFd<'_>, offset: u64, len: u64) -> bool {
+    use nix::errno::Errno;
+    use nix::unistd::{Whence, lseek};
+    match lseek(fd, offset as libc::off_t, Whence::SeekData) {
+        Ok(data) => data.cast_unsigned() >= offset + len,
+        Err(errno) => errno == Errno::ENXIO,
+    }
+}
+
+/// Writes zeros to a file.
+pub(super) fn write_zeros(fd: BorrowedFd<'_>, offset: u64, len: u64) -> io::Result<()> {
+    static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+    let end = offset + len;
+    let mut at = offset;
+    while at < end {
+        let n = ZEROS.len().min((end - at) as usize);
+        match nix::sys::uio::pwrite(fd, &ZEROS[..n], at as libc::off_t) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(n) => at += n as u64,
+            Err(nix::errno::Errno::EINTR) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+    Ok(())
+}
+
 /// Reads a host file into a mapping; how many bytes came (short at the end of the file).
 pub(super) fn read_file(
     fd: BorrowedFd<'_>,

@@ -84,7 +84,7 @@ impl AddressSpace for ModelSpace {
                     source,
                 } => {
                     let value = match source {
-                        MapSource::Memory { offset } => Mapped {
+                        MapSource::Memory { offset } | MapSource::Filled { offset } => Mapped {
                             memory: Some(offset),
                             file: None,
                             prot,

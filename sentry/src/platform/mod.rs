@@ -42,6 +42,11 @@ pub enum MapSource<'a> {
         /// Byte offset, page-aligned.
         offset: u64,
     },
+    /// The same; all its pages are there, and are to be mapped at once.
+    Filled {
+        /// Byte offset, page-aligned.
+        offset: u64,
+    },
     /// A host file, straight from its descriptor (page cache shared with the host). Private
     /// mappings of files are ordered without PROT_WRITE: a write fault breaks them into memory.
     File {

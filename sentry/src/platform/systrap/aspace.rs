@@ -140,6 +140,9 @@ impl<'a> Batch<'a> {
             } => {
                 let (flags, fd, offset) = match source {
                     MapSource::Memory { offset } => (libc::MAP_SHARED, FD_MEMORY, offset),
+                    MapSource::Filled { offset } => {
+                        (libc::MAP_SHARED | libc::MAP_POPULATE, FD_MEMORY, offset)
+                    }
                     MapSource::File { fd, offset, shared } => {
                         if self.file.is_none() {
                             self.file = Some(fd);
