@@ -1,4 +1,4 @@
-//! Static programs: the same outcome in the Sentry as on the machine's own kernel.
+//! Programs of our own: the same outcome in the Sentry as on the machine's own kernel.
 
 use crate::common;
 
@@ -17,4 +17,10 @@ fn write_and_exit() {
 #[test]
 fn a_static_libc() {
     run("libc_hello.c", &["-static"], &[]);
+}
+
+#[test]
+fn calls_made_very_often() {
+    run("calls.c", &["-static", "-pthread"], &[]);
+    run("calls.c", &["-pthread", "-O2"], &[]);
 }
