@@ -3,8 +3,8 @@
 //! Two shapes are known. `mov eax, N; syscall` can always be replaced: whoever jumps to its `syscall`,
 //! or stands before it, meets an invalid instruction, which is served as the call that was there.
 //! `syscall; cmp rax, N` (what C libraries and Go have behind a number in a register) leaves no such
-//! trap where the comparison was; it is replaced only while the process has one thread, which is in
-//! the Sentry, and if no direct branch anywhere in the mapping leads into it. What a compiler makes
+//! trap where the comparison was; it is replaced only while no thread of the process is in guest code
+//! (the Sentry knows where each will go on), and if no direct branch anywhere in the mapping leads into it. What a compiler makes
 //! has no other way there: a block never begins between an inline `syscall` and its comparison.
 
 use std::ops::Range;
@@ -65,11 +65,8 @@ impl MemoryManager {
         if self.memory.read_at(offset, now) != old.len() || now != old {
             return false;
         }
-        let Some(patch) = self.aspace().patch(*site) else {
-            return false;
-        };
-        self.write_patch(offset, &patch, site.len());
-        true
+        let mut write = |patch: &Patch| self.write_patch(offset, patch, site.len());
+        self.aspace().patch(*site, &mut write)
     }
 
     fn write_patch(&self, offset: u64, patch: &Patch, len: usize) {

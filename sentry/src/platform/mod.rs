@@ -130,7 +130,7 @@ impl CallSite {
 pub struct Patch {
     /// Its bytes, as many as the site has.
     pub bytes: [u8; PATCH_LEN],
-    /// No other thread can be at the site while it is written. If not, its first byte and that of its
+    /// No thread is in guest code while the site is written. If not, its first byte and that of its
     /// `syscall` have to be made `bytes[5]`, which traps, before the others change.
     pub alone: bool,
 }
@@ -240,10 +240,11 @@ pub trait AddressSpace: Send + Sync {
     /// `Exhausted` if no process can be had.
     fn fork(&self) -> Result<Arc<dyn AddressSpace>, PlatformError>;
 
-    /// Prepares for system calls of `site` to come without a trap once its bytes have been replaced.
-    /// `None` if that cannot be done (here, or for this site while there are other threads).
-    fn patch(&self, _site: CallSite) -> Option<Patch> {
-        None
+    /// Prepares for system calls of `site` to come without a trap, and has `write` replace its bytes.
+    /// To be called by the Sentry's thread of one of its guest threads, which is not in guest code.
+    /// False if it cannot be done (at all, or while other threads are in guest code).
+    fn patch(&self, _site: CallSite, _write: &mut dyn FnMut(&Patch)) -> bool {
+        false
     }
 }
 

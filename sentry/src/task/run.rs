@@ -64,7 +64,7 @@ fn step(task: &mut Task) -> bool {
 
 /// Traps at one place before its instructions are replaced: what that costs is won back after as many.
 const PATCH_AFTER: u32 = 32;
-/// The same for a place that takes a search through the code.
+/// The same for a place that takes a search through the code, which is done again after twice as many.
 const SEARCH_AFTER: u32 = 1024;
 
 /// Replaces the present call site by a jump if it has trapped often.

@@ -33,11 +33,12 @@ fn site(shape: CallShape) -> CallSite {
 fn patched(host: &Host, code: &[u8], shape: CallShape) -> Guest {
     let guest = Guest::new(host, code);
     let site = site(shape);
-    let patch = guest.space.patch(site).expect("a gate");
-    assert!(patch.alone);
-    host.memory
-        .write_all_at(&patch.bytes[..site.len()], 0)
-        .expect("write");
+    let made = guest.space.patch(site, &mut |patch| {
+        assert!(patch.alone);
+        let bytes = &patch.bytes[..site.len()];
+        host.memory.write_all_at(bytes, 0).expect("write");
+    });
+    assert!(made);
     guest
 }
 

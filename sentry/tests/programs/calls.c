@@ -74,7 +74,7 @@ static void threads(void) {
 
 static void *only_getppid(void *arg) {
     long wrong = 0;
-    for (int i = 0; i < 20 * MANY; i++) wrong += getppid() != *(int *)arg;
+    for (int i = 0; i < 4 * MANY; i++) wrong += getppid() != *(int *)arg;
     return (void *)wrong;
 }
 

@@ -2,7 +2,6 @@
 
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 
 use nix::errno::Errno;
 
@@ -84,15 +83,18 @@ impl AddressSpace for Space {
         Ok(Arc::new(Self::fork(self)?))
     }
 
-    fn patch(&self, site: CallSite) -> Option<Patch> {
-        // Only a guest's own thread makes more threads of it, and that one is here.
-        let alone = self.stub.threads.load(Relaxed) == 1;
+    fn patch(&self, site: CallSite, write: &mut dyn FnMut(&Patch)) -> bool {
+        let nobody = self.stub.in_guest.try_write();
+        let alone = nobody.is_some();
         let unsafe_now = !alone && matches!(site.shape, CallShape::Compared(_));
         if !self.stub.common.gates || unsafe_now {
-            return None;
+            return false;
         }
-        let bytes = self.stub.gates.write().add(&self.stub.shared, site)?;
-        Some(Patch { bytes, alone })
+        let added = self.stub.gates.write().add(&self.stub.shared, site);
+        if let Some(bytes) = added {
+            write(&Patch { bytes, alone });
+        }
+        added.is_some()
     }
 }
 

@@ -436,9 +436,10 @@ impl Context for Thread {
                 return Ok(Event::Interrupted);
             }
             let stub = Arc::clone(&self.shared.stub);
+            let in_guest = stub.in_guest.read();
             let running = stub.common.load.enter();
             let event = self.round_trip(regs)?;
-            drop(running);
+            drop((running, in_guest));
             match event {
                 Some(event) => return Ok(event),
                 None if self.take_interrupt() => return Ok(Event::Interrupted),

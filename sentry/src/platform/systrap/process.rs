@@ -2,7 +2,7 @@
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use nix::unistd::Pid;
 use parking_lot::{Mutex, RwLock};
@@ -25,10 +25,10 @@ pub(super) struct Stub {
     file: OwnedFd,
     slots: Mutex<Slots>,
     pub(super) orders: Mutex<Orders>,
-    /// Taken for the time of a look-up only; after `orders` where both are.
+    /// Taken for the time of a look-up or a patch only; after `in_guest` where both are.
     pub(super) gates: RwLock<Gates>,
-    /// Guest threads.
-    pub(super) threads: AtomicUsize,
+    /// Held shared by every thread in guest code; nobody waits to have it alone.
+    pub(super) in_guest: RwLock<()>,
     dead: AtomicBool,
 }
 
@@ -44,7 +44,7 @@ impl Stub {
             slots: Mutex::new(Slots::new()),
             orders: Mutex::new(orders),
             gates: RwLock::default(),
-            threads: AtomicUsize::new(0),
+            in_guest: RwLock::new(()),
             dead: AtomicBool::new(false),
         }))
     }
@@ -65,14 +65,11 @@ impl Stub {
     pub(super) fn take_slot(&self) -> Result<u64, PlatformError> {
         let ended =
             |slot: u64| self.shared.u32(offset(slot) + slot::STATE).load(Relaxed) == slot::DEAD;
-        let slot = self.slots.lock().take(&self.file, ended)?;
-        self.threads.fetch_add(1, Relaxed);
-        Ok(slot)
+        self.slots.lock().take(&self.file, ended)
     }
 
     /// Gives a slot back, whose thread has been told to end.
     pub(super) fn put_slot(&self, slot: u64) {
-        self.threads.fetch_sub(1, Relaxed);
         self.slots.lock().put(slot);
     }
 }
