@@ -81,14 +81,21 @@ impl Connection {
                     self.enter_orphaned_fin_wait_2(cx);
                 }
             }
-            Phase::Closing => self.phase = Phase::TimeWait,
-            Phase::LastAck => self.finish(None),
+            Phase::Closing => {
+                self.phase = Phase::TimeWait;
+                self.in_order = true;
+            }
+            Phase::LastAck => {
+                self.finish(None);
+                self.in_order = true;
+            }
             _ => {}
         }
     }
 
     /// An orphan does not wait for the peer's FIN for ever (`tcp_fin_timeout`, TCP_LINGER2).
     fn enter_orphaned_fin_wait_2(&mut self, cx: &mut Cx<'_>) {
+        self.in_order = true;
         match self.fin_wait_2_time(cx) {
             Some(time) => self.timers.set(Timer::FinWait2, cx.now + time),
             None => {

@@ -122,6 +122,8 @@ settings! {
     tcp_notsent_lowat = u32::MAX,
     /// Largest number of TIME-WAIT records.
     tcp_max_tw_buckets = 131_072,
+    /// Non-zero: a connection that ends leaves nothing in the table of proven peers.
+    tcp_no_metrics_save = 0,
     /// Fast Open. Remembered; without effect.
     tcp_fastopen = 1,
     /// Least MSS that a peer is believed.

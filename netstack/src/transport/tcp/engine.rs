@@ -7,6 +7,7 @@ use super::cookies::Cookies;
 use super::flow::{Flow, FlowKey, FlowTable};
 use super::isn::Secrets;
 use super::listen::{HalfOpenTable, Listeners};
+use super::peers::ProvenPeers;
 use super::segment::{IpOptions, Segment, send_reset};
 use super::slot::{Socket, State};
 use super::state::Phase;
@@ -35,6 +36,7 @@ pub struct TcpEngine {
     pub(super) timers: TimerHeap,
     pub(super) secrets: Secrets,
     pub(super) cookies: Cookies,
+    pub(super) peers: ProvenPeers,
     /// Sockets that met a full transmit queue, in that order.
     waiting: VecDeque<SocketId>,
 }
@@ -52,6 +54,7 @@ impl TcpEngine {
             timers: TimerHeap::default(),
             secrets: Secrets::new(rng),
             cookies: Cookies::new(rng),
+            peers: ProvenPeers::new(rng),
             waiting: VecDeque::new(),
         }
     }
@@ -128,6 +131,10 @@ impl TcpEngine {
         };
         let deadline = match &mut socket.state {
             State::Connected(connection) => {
+                if core::mem::take(&mut connection.in_order) && cx.config.tcp_no_metrics_save == 0 {
+                    let timely = connection.rtt.has_sample() && connection.rtt.backoff == 0;
+                    self.peers.note(&connection.key, timely, cx.now);
+                }
                 if connection.phase == Phase::TimeWait || connection.phase == Phase::Closed {
                     self.retire(cx, id);
                     return;

@@ -14,6 +14,7 @@
 //! | `timers`, `timer_heap`, `timeouts`, `rtt` | time |
 //! | `close`, `time_wait` | the end |
 //! | `calls`, `call_io`, `call_options`, `info` | what applications do |
+//! | `peers` | who has proven itself |
 //! | `flow`, `isn`, `cookies`, `seq`, `segment`, `config`, `options` | leaves |
 
 mod ack;
@@ -35,6 +36,7 @@ mod isn;
 mod listen;
 mod options;
 mod output;
+mod peers;
 mod rack;
 mod recovery;
 mod recv_queue;

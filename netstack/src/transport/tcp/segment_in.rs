@@ -318,7 +318,10 @@ impl Connection {
                 Phase::CloseWait
             }
             Phase::FinWait1 => Phase::Closing,
-            Phase::FinWait2 => Phase::TimeWait,
+            Phase::FinWait2 => {
+                self.in_order = true;
+                Phase::TimeWait
+            }
             other => other,
         };
     }

@@ -210,6 +210,8 @@ pub(super) struct Connection {
     pub(super) error: Option<SocketError>,
     /// Reported if the connection ends by timeout (ICMP).
     pub(super) soft_error: Option<SocketError>,
+    /// It has just ended in order (Linux calls `tcp_update_metrics` then).
+    pub(super) in_order: bool,
     /// No application holds it any more.
     pub(super) orphan: bool,
     /// The transmit queue was full: `transmit_room` goes on.
@@ -269,6 +271,7 @@ impl Connection {
             counters: Counters::default(),
             error: None,
             soft_error: None,
+            in_order: false,
             orphan: false,
             blocked: false,
             last_oow_answer: None,

@@ -179,7 +179,7 @@ impl TcpEngine {
     }
 
     /// Forgets everything a listener had: half-open records silently, complete connections with a
-    /// reset.
+    /// reset. What `tcp_migrate_req` gives to an heir is kept.
     pub(in crate::transport::tcp) fn dissolve_listener(
         &mut self,
         cx: &mut Cx<'_>,
@@ -187,31 +187,48 @@ impl TcpEngine {
     ) {
         let heir = self.heir_of(cx, listener);
         for index in self.half_open.of(listener) {
-            match (heir, self.half_open.records.get_mut(index as usize)) {
-                (Some(heir), Some(record)) => {
-                    let young = record.timeouts == 0;
-                    record.listener = heir;
-                    if let Some(State::Listen(listen)) =
-                        self.sockets.get_mut(heir).map(|s| &mut s.state)
-                    {
-                        listen.syn_queue.entered();
-                        if !young {
-                            listen.syn_queue.aged();
-                        }
-                    }
-                }
-                _ => {
-                    self.forget_half_open(index);
-                }
+            match heir {
+                Some(heir) => self.bequeath_half_open(index, heir),
+                None => drop(self.forget_half_open(index)),
             }
         }
         while let Some(id) = self.next_waiting(listener) {
+            if heir.is_some_and(|heir| self.bequeath_waiting(cx, id, heir)) {
+                continue;
+            }
             if let Some(connection) = self.sockets.get_mut(id).and_then(Socket::connection_mut) {
                 connection.orphan = true;
                 connection.abort(cx);
             }
             self.settle(cx, id);
         }
+    }
+
+    fn bequeath_half_open(&mut self, index: u32, heir: SocketId) {
+        let (Some(record), Some(State::Listen(listen))) = (
+            self.half_open.records.get_mut(index as usize),
+            self.sockets.get_mut(heir).map(|socket| &mut socket.state),
+        ) else {
+            return;
+        };
+        record.listener = heir;
+        listen.syn_queue.entered();
+        if record.timeouts > 0 {
+            listen.syn_queue.aged();
+        }
+    }
+
+    /// False: there is no room for it (row 12 holds for an heir too).
+    fn bequeath_waiting(&mut self, cx: &mut Cx<'_>, id: SocketId, heir: SocketId) -> bool {
+        let Some(State::Listen(listen)) = self.sockets.get_mut(heir).map(|s| &mut s.state) else {
+            return false;
+        };
+        let entered = listen.accept_queue.push(id).is_ok();
+        if entered {
+            self.report(cx, heir);
+            cx.events.mark(heir);
+        }
+        entered
     }
 
     /// With `tcp_migrate_req`, another member of the SO_REUSEPORT group takes the records over.

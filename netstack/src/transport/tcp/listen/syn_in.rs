@@ -67,7 +67,7 @@ impl TcpEngine {
         segment: &Segment,
         recycled: Option<Seq>,
     ) {
-        let admission = self.admit(cx, listener, recycled.is_some());
+        let admission = self.admit(cx, listener, key, recycled.is_some());
         let Some(opts) = self.sockets.get(listener).map(|socket| socket.opts) else {
             return;
         };
@@ -87,7 +87,13 @@ impl TcpEngine {
     }
 
     /// The two gates, in the order of Linux `tcp_conn_request`.
-    fn admit(&mut self, cx: &mut Cx<'_>, listener: SocketId, recycles: bool) -> Admission {
+    fn admit(
+        &mut self,
+        cx: &mut Cx<'_>,
+        listener: SocketId,
+        key: &FlowKey,
+        recycles: bool,
+    ) -> Admission {
         let Some(State::Listen(listen)) = self.sockets.get(listener).map(|socket| &socket.state)
         else {
             return Admission::Drop;
@@ -110,7 +116,7 @@ impl TcpEngine {
         let unproven_refused = listen
             .syn_queue
             .refuses_unproven(cx.config.tcp_max_syn_backlog);
-        if cookies == 0 && !recycles && unproven_refused {
+        if cookies == 0 && !recycles && unproven_refused && !self.peers.has(key, cx.now) {
             return Admission::Drop;
         }
         Admission::Record

@@ -9,7 +9,7 @@ use crate::socket::{Readiness, SocketId};
 use crate::time::Duration;
 use crate::wire::tcp::{TcpFlags, TcpOptions, TcpRepr, Timestamps};
 
-const PORT: u16 = 80;
+pub(super) const PORT: u16 = 80;
 const ISN: u32 = 5000;
 
 /// What came back.
@@ -105,19 +105,19 @@ impl Bench {
             .expect("it listens")
     }
 
-    fn syn_ack(&mut self, n: u8) -> u32 {
+    pub(super) fn syn_ack(&mut self, n: u8) -> u32 {
         match self.syn(n) {
             Reply::SynAck(iss) => iss,
             other => panic!("no SYN-ACK: {other:?}"),
         }
     }
 
-    fn connect(&mut self, n: u8) {
+    pub(super) fn connect(&mut self, n: u8) {
         let iss = self.syn_ack(n);
         assert_eq!(self.ack(n, iss), Reply::Nothing);
     }
 
-    fn option(&mut self, option: TcpOption) {
+    pub(super) fn option(&mut self, option: TcpOption) {
         let listener = self.listener;
         self.host
             .with(|engine, cx| engine.set_option(cx, listener, option))
@@ -508,46 +508,6 @@ fn row_17_defer_accept() {
         bench.info().unacked,
         2,
         "and the ACK that answers completes it"
-    );
-}
-
-#[test]
-fn row_18_reuse_port_shares_the_load_and_the_overflow_stamp() {
-    let mut host = Host::new([10, 0, 0, 1], 5);
-    host.config.tcp_syncookies = 1;
-    let addr = SocketAddr::new(host.out.addr, PORT);
-    let listeners: Vec<SocketId> = (0..2)
-        .map(|_| {
-            host.with(|engine, cx| {
-                let id = engine.socket(cx);
-                engine
-                    .set_option(cx, id, TcpOption::ReusePort(true))
-                    .expect("a flag");
-                engine.bind(cx, id, addr).expect("shared");
-                engine.listen(cx, id, 100).expect("bound");
-                id
-            })
-        })
-        .collect();
-    let mut bench = Bench {
-        host,
-        listener: listeners[0],
-    };
-    (0..40).for_each(|n| bench.connect(n));
-    let lens: Vec<u32> = listeners
-        .iter()
-        .map(|id| {
-            bench
-                .host
-                .with(|engine, cx| engine.info(cx, *id))
-                .expect("it listens")
-                .unacked
-        })
-        .collect();
-    assert_eq!(lens.iter().sum::<u32>(), 40);
-    assert!(
-        lens.iter().all(|len| *len > 8),
-        "the hash spreads them: {lens:?}"
     );
 }
 

@@ -3,5 +3,6 @@
 mod connection;
 mod harness;
 mod listen;
+mod listen_group;
 mod listen_model;
 mod transfer;
