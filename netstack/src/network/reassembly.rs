@@ -128,6 +128,11 @@ impl Reassembly {
         }
     }
 
+    /// What the fragments that wait cost.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// When the first datagram's time ends.
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         self.order.keys().next().map(|(deadline, _)| *deadline)
@@ -215,12 +220,14 @@ impl Partial {
             return Verdict::Refused;
         }
         if fragment.offset == 0 {
-            self.header = Some(fragment.header);
+            self.header = Some(Bytes::copy_from_slice(&fragment.header));
         }
         if !fragment.more {
             self.len = Some(end);
         }
-        self.pieces.insert(at, (fragment.offset, fragment.payload));
+        // A copy: a few bytes that wait must not pin the large buffer that they came in.
+        let payload = Bytes::copy_from_slice(&fragment.payload);
+        self.pieces.insert(at, (fragment.offset, payload));
         Verdict::Taken
     }
 
@@ -295,6 +302,15 @@ mod tests {
             Reassembled::Overlap
         );
         assert_eq!((table.bytes, table.waiting.len()), (0, 0));
+    }
+
+    #[test]
+    fn what_waits_does_not_pin_the_buffer_it_came_in() {
+        let (data, mut table) = (data(40), table());
+        let first = fragment(&data, 0, 16);
+        let buffer = first.payload.clone();
+        add(&mut table, 1, first);
+        assert!(buffer.is_unique());
     }
 
     #[test]

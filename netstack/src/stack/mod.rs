@@ -31,11 +31,13 @@ mod tcp_glue;
 #[cfg(test)]
 mod tests;
 mod udp_calls;
+mod usage;
 
 pub use config::{NetConfig, SettingError, StackConfig};
 pub use iface::InterfaceConfig;
 pub use net::LOOPBACK;
 pub use setup::{ConfigError, InterfaceInfo, NeighborInfo};
+pub use usage::Usage;
 
 use crate::buf::{RxBatch, TxBatch};
 use crate::network::IfaceId;

@@ -308,6 +308,16 @@ impl TcpEngine {
         !self.waiting.is_empty()
     }
 
+    /// Number of sockets.
+    pub fn socket_len(&self) -> usize {
+        self.sockets.len()
+    }
+
+    /// Number of entries in the lookup table.
+    pub fn flow_len(&self) -> usize {
+        self.flows.len()
+    }
+
     /// Number of half-open records (all listeners).
     pub fn half_open_len(&self) -> usize {
         self.half_open.len()

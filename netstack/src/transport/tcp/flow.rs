@@ -83,6 +83,10 @@ impl FlowTable {
         self.map.get(key).copied()
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.map.len()
+    }
+
     /// Enters `flow`, in place of what was there.
     pub(super) fn insert(&mut self, key: FlowKey, flow: Flow) {
         self.map.insert(key, flow);

@@ -8,6 +8,13 @@ use arrayvec::ArrayVec;
 
 /// A range smaller than this is copied, so that it does not pin the packet buffer it came in.
 const COPY_BELOW: usize = 1024;
+/// The same once many ranges wait: a receive chunk is 256 KiB, and a peer that mixes segments with
+/// other traffic could have each of them pin one.
+const COPY_BELOW_IN_BACKLOG: usize = 16 * 1024;
+/// Ranges that may pin a chunk before that.
+const PINNED_MAX: usize = 64;
+/// Ranges beyond holes: more would make each arrival cost more work than it is worth.
+const AHEAD_MAX: usize = 8192;
 /// Room of a buffer that collects small ranges.
 const COLLECT: usize = 4096;
 /// What a range costs beside its bytes when the buffer is accounted.
@@ -58,10 +65,10 @@ impl RecvQueue {
     /// Appends bytes in order.
     pub(super) fn push(&mut self, data: Bytes) {
         self.ready_len += data.len();
-        if data.len() < COPY_BELOW {
+        if data.len() < copy_below(self.ready.len()) {
             if self.collect.capacity() - self.collect.len() < data.len() {
                 self.flush_collected();
-                self.collect = BytesMut::with_capacity(COLLECT);
+                self.collect = BytesMut::with_capacity(COLLECT.max(data.len()));
             }
             self.collect.extend_from_slice(&data);
         } else {
@@ -161,7 +168,7 @@ impl RecvQueue {
             return;
         }
         self.ahead_len += data.len();
-        let data = if data.len() < COPY_BELOW {
+        let data = if data.len() < copy_below(self.ahead.len()) {
             Bytes::copy_from_slice(&data)
         } else {
             data
@@ -256,7 +263,7 @@ impl RecvQueue {
     /// Returns true if something was dropped (Linux `tcp_prune_ofo_queue`).
     pub(super) fn prune(&mut self, limit: usize) -> bool {
         let before = self.ahead.len();
-        while self.charged() > limit {
+        while self.charged() > limit || self.ahead.len() > AHEAD_MAX {
             let Some((_, bytes)) = self.ahead.pop() else {
                 break;
             };
@@ -266,10 +273,56 @@ impl RecvQueue {
     }
 }
 
+/// Ranges smaller than this are copied while `waiting` ranges are there.
+fn copy_below(waiting: usize) -> usize {
+    if waiting < PINNED_MAX {
+        COPY_BELOW
+    } else {
+        COPY_BELOW_IN_BACKLOG
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    /// How many ranges still lie in the buffer that they came in.
+    fn pinned(queue: &RecvQueue, source: &Bytes) -> usize {
+        let of = source.as_ptr_range();
+        let ranges = queue
+            .ready
+            .iter()
+            .chain(queue.ahead.iter().map(|(_, bytes)| bytes));
+        ranges.filter(|bytes| of.contains(&bytes.as_ptr())).count()
+    }
+
+    #[test]
+    fn a_backlog_pins_few_receive_buffers() {
+        let source = Bytes::from(vec![7; 4_000_000]);
+        let mut queue = RecvQueue::new();
+        for at in 0..1000 {
+            queue.push(source.slice(at * 1448..(at + 1) * 1448));
+            queue.insert_ahead(
+                Seq(at as u32 * 4000),
+                source.slice(at * 1448..(at + 1) * 1448),
+            );
+        }
+        assert_eq!(queue.readable(), 1_448_000);
+        let pinned = pinned(&queue, &source);
+        assert!((1..=2 * PINNED_MAX).contains(&pinned), "{pinned}");
+    }
+
+    #[test]
+    fn ranges_beyond_holes_are_bounded() {
+        let mut queue = RecvQueue::new();
+        for at in (0..20_000).rev() {
+            queue.insert_ahead(Seq(at * 2), Bytes::from_static(b"x"));
+            queue.prune(usize::MAX);
+        }
+        assert_eq!(queue.ahead.len(), AHEAD_MAX);
+        assert_eq!(queue.ahead[0].0, Seq(0), "the nearest are kept");
+    }
 
     #[test]
     fn blocks_are_listed_latest_first() {
