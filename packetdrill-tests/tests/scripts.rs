@@ -1,5 +1,6 @@
 //! Every script of ours passes over netstack.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use packetdrill_tests::collect::scripts;
@@ -42,4 +43,17 @@ fn every_row_of_the_listen_rules_has_a_script() {
         let found = files.iter().any(|file| stem(file).starts_with(&prefix));
         assert!(found, "row {row} has no script");
     }
+}
+
+#[test]
+fn the_documentation_names_every_script_of_the_listen_rules() {
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    let table = std::fs::read_to_string(root.join("../docs/netstack.md")).expect("it is there");
+    let named: BTreeSet<&str> = table
+        .split(|c: char| !(c.is_ascii_alphanumeric() || c == '-'))
+        .filter(|word| word.starts_with("row") && word.contains('-'))
+        .collect();
+    let files = scripts(&[root.join("scripts/listen")]).expect("the scripts are there");
+    let present: BTreeSet<&str> = files.iter().map(|file| stem(file)).collect();
+    assert_eq!(named, present);
 }
