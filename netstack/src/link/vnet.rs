@@ -58,9 +58,10 @@ pub(crate) fn decode(header: &[u8; VNET_HEADER_LEN]) -> (RxChecksum, u16) {
     } else {
         RxChecksum::Unverified
     };
+    // A kind that we did not ask for says nothing of how its payload is to be cut.
     let gso_size = match header[1] & !GSO_ECN {
-        0 => 0,
-        _ => u16::from_ne_bytes([header[4], header[5]]),
+        GSO_TCPV4 | GSO_TCPV6 | GSO_UDP_L4 => u16::from_ne_bytes([header[4], header[5]]),
+        _ => 0,
     };
     (checksum, gso_size)
 }
@@ -120,5 +121,14 @@ mod tests {
             (RxChecksum::Valid, 1_448)
         );
         assert_eq!(decode(&[0; VNET_HEADER_LEN]), (RxChecksum::Unverified, 0));
+    }
+
+    #[test]
+    fn unknown_kinds_are_single_packets() {
+        for kind in 0..=255 {
+            let header = [0, kind, 9, 9, 7, 0, 9, 9, 9, 9];
+            let known = [GSO_TCPV4, GSO_TCPV6, GSO_UDP_L4].contains(&(kind & !GSO_ECN));
+            assert_eq!(decode(&header).1 != 0, known, "{kind}");
+        }
     }
 }

@@ -15,6 +15,8 @@ counters! {
         arp_in = "ArpIn",
         /// ARP packets that are malformed or of another kind.
         arp_in_errors = "ArpInErrors",
+        /// ARP packets whose sender cannot be: multicast, broadcast, loopback or one of ours.
+        arp_in_bad_sender = "ArpInBadSender",
         /// ARP packets sent.
         arp_out = "ArpOut",
         /// Packets dropped because the neighbour table or a neighbour's queue is full.
@@ -35,7 +37,7 @@ counters! {
         ip_in_option_errors = "IpInOptionErrors",
         /// Packets with a source route, which is not honoured.
         ip_in_source_route = "IpInSourceRoute",
-        /// Sources that cannot be: multicast, broadcast, our own or loopback on a link.
+        /// Sources that cannot be: multicast, broadcast, 0/8, our own or loopback on a link.
         ip_in_martian_src = "IpInMartianSource",
         /// Destinations that are not ours.
         ip_in_addr_errors = "IpInAddrErrors",
@@ -71,6 +73,10 @@ counters! {
         icmp_in_msgs = "IcmpInMsgs",
         /// ICMP messages that are malformed.
         icmp_in_errors = "IcmpInErrors",
+        /// ICMP errors that quote no packet.
+        icmp_in_quote_errors = "IcmpInQuoteErrors",
+        /// ICMP errors that quote a packet which is none of ours, or is not in flight (RFC 5927).
+        icmp_in_foreign_quotes = "IcmpInForeignQuotes",
         /// ICMP messages with a bad checksum.
         icmp_in_csum_errors = "IcmpInCsumErrors",
         /// Echo requests received.

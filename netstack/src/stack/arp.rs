@@ -26,6 +26,10 @@ impl Net {
             self.stats.arp_in_errors += 1;
             return;
         }
+        if self.cannot_send_arp(packet.sender) {
+            self.stats.arp_in_bad_sender += 1;
+            return;
+        }
         let asks_us = packet.op == ArpOp::Request && iface.has_addr(target);
         if self.may_be_neighbor(id, packet.sender) {
             let evidence = match packet.op {
@@ -56,6 +60,13 @@ impl Net {
         for packet in released {
             self.send_framed(id, mac, packet);
         }
+    }
+
+    /// Addresses that nobody sends ARP from. Zero is that of a probe (RFC 5227).
+    fn cannot_send_arp(&self, addr: Ipv4Addr) -> bool {
+        let bad = addr.is_loopback() || addr.octets()[0] >= 224;
+        let addr = IpAddr::V4(addr);
+        bad || self.is_local(addr) || self.is_broadcast(addr)
     }
 
     /// False for addresses that no neighbour can have: none, group, broadcast, our own, and those

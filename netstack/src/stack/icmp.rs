@@ -134,15 +134,16 @@ impl Stack {
         let Some(mut cause) = IcmpCause::of(&message) else {
             return;
         };
-        let Ok(view) = Ipv4View::new_quoted(quote) else {
+        let view = Ipv4View::new_quoted(quote).ok();
+        let quoted = view.and_then(|view| Some((view, quoted_error(&view, cause)?)));
+        let Some((view, error)) = quoted else {
+            self.net.stats.icmp_in_quote_errors += 1;
             self.net.stats.icmp_in_errors += 1;
             return;
         };
         let repr = Ipv4Repr::parse(&view);
-        let Some(error) = quoted_error(&view, cause) else {
-            return;
-        };
         if !self.net.is_local(IpAddr::V4(repr.src)) || !self.is_ours(repr.proto, &error) {
+            self.net.stats.icmp_in_foreign_quotes += 1;
             return;
         }
         if let Some(said) = cause.mtu {

@@ -41,6 +41,8 @@ struct LinkInfo {
     iface: IfaceId,
     /// The frame was addressed to more than us.
     group: bool,
+    /// We sent it: a broadcast that comes back to us.
+    echo: bool,
 }
 
 impl Stack {
@@ -52,6 +54,7 @@ impl Stack {
         let mut link = LinkInfo {
             iface,
             group: false,
+            echo: false,
         };
         if state.caps.medium == Medium::Ethernet {
             let mac = state.mac;
@@ -151,8 +154,12 @@ impl Stack {
     fn addresses_pass(&mut self, link: LinkInfo, repr: &Ipv4Repr) -> Option<bool> {
         let (src, dst) = (IpAddr::V4(repr.src), IpAddr::V4(repr.dst));
         let on_wire = link.iface != LOOPBACK;
-        // Our own broadcasts come back to us from inside, with our own address.
-        let spoofed = on_wire && (src.is_loopback() || dst.is_loopback());
+        // Our own address on the wire is a lie (the "land" attack) unless it is our own broadcast.
+        let ours = !link.echo && self.net.is_local(src);
+        let spoofed = on_wire && (src.is_loopback() || dst.is_loopback() || ours);
+        // "This host on this network" speaks only to everybody (RFC 1122, 3.2.1.3; DHCP).
+        let nameless = repr.src.octets()[0] == 0 && !repr.dst.is_broadcast();
+        let spoofed = spoofed || nameless;
         if is_bad_source(src) || spoofed || self.net.is_broadcast(src) {
             self.net.stats.ip_in_martian_src += 1;
             return None;
@@ -202,7 +209,11 @@ impl Stack {
         for _ in 0..LOOPBACK_BUDGET {
             if let Some((iface, packet)) = self.net.echoes.pop_front() {
                 // Ethernet headers are not part of an echo.
-                let link = LinkInfo { iface, group: true };
+                let link = LinkInfo {
+                    iface,
+                    group: true,
+                    echo: true,
+                };
                 self.ipv4_in(link, packet);
                 continue;
             }

@@ -25,6 +25,7 @@ impl Stack {
         let bytes = inbound.payload();
         let meta = &inbound.meta;
         let Ok(view) = UdpView::new(&bytes) else {
+            self.udp_stats.in_hdr_errors += 1;
             self.udp_stats.in_errors += 1;
             return;
         };

@@ -11,6 +11,7 @@ use super::peers::ProvenPeers;
 use super::segment::{IpOptions, Segment, send_reset};
 use super::slot::{Socket, State};
 use super::state::Phase;
+use super::stats::TcpStats;
 use super::time_wait::{TimeWait, TimeWaitTable};
 use super::timer_heap::TimerHeap;
 use crate::buf::Bytes;
@@ -20,6 +21,7 @@ use crate::rng::Rng;
 use crate::socket::{SocketId, SocketKind, SocketTable};
 use crate::time::Instant;
 use crate::transport::ports::Ports;
+use crate::wire::WireError;
 
 use super::handshake::Step;
 
@@ -63,12 +65,14 @@ impl TcpEngine {
     pub fn segment_in(&mut self, cx: &mut Cx<'_>, meta: &IpMeta, segment: Bytes) {
         cx.stats.in_segs += 1;
         if meta.not_unicast {
+            cx.stats.in_not_unicast += 1;
             return;
         }
-        let Some((segment, key)) = Segment::parse(meta, &segment) else {
-            cx.stats.in_errs += 1;
-            return;
+        let (segment, key) = match Segment::parse(meta, &segment) {
+            Ok(parsed) => parsed,
+            Err(error) => return count_error(cx.stats, error),
         };
+        cx.stats.in_option_errors += u64::from(segment.options.malformed);
         cx.stats.in_segs += u64::from(segment.merged - 1);
         match self.flows.get(&key) {
             Some(Flow::Socket(id)) => self.socket_segment(cx, id, segment),
@@ -326,6 +330,15 @@ impl TcpEngine {
     /// Number of TIME-WAIT records.
     pub fn time_wait_len(&self) -> usize {
         self.time_wait.len()
+    }
+}
+
+fn count_error(stats: &mut TcpStats, error: WireError) {
+    stats.in_errs += 1;
+    match error {
+        WireError::Truncated => stats.in_truncated += 1,
+        WireError::BadChecksum => stats.in_csum_errors += 1,
+        _ => stats.in_hdr_errors += 1,
     }
 }
 

@@ -9,6 +9,7 @@ use crate::buf::{Bytes, GsoKind};
 use crate::error::SocketError;
 use crate::network::{IfaceId, IpMeta, TransportOut, proto};
 use crate::time::Instant;
+use crate::wire::WireError;
 use crate::wire::checksum::Checksum;
 use crate::wire::tcp::{CHECKSUM_OFFSET, HEADER_LEN_MAX, TcpFlags, TcpOptions, TcpRepr, TcpView};
 use smallvec::SmallVec;
@@ -38,15 +39,19 @@ pub(super) struct Segment {
 }
 
 impl Segment {
-    /// Checks and reads a segment; `None` if it is malformed or its checksum is wrong.
-    pub(super) fn parse(meta: &IpMeta, bytes: &Bytes) -> Option<(Self, FlowKey)> {
-        let view = TcpView::new(bytes).ok()?;
+    /// Checks and reads a segment.
+    ///
+    /// # Errors
+    /// `Truncated`, `BadLength` or `BadChecksum`.
+    pub(super) fn parse(meta: &IpMeta, bytes: &Bytes) -> Result<(Self, FlowKey), WireError> {
+        let view = TcpView::new(bytes)?;
         if !meta.checksum_valid {
-            let len = u32::try_from(bytes.len()).ok()?;
+            // An IP packet has at most 64 KiB.
+            let len = bytes.len() as u32;
             let mut sum = Checksum::pseudo(meta.src, meta.dst, proto::TCP, len);
             sum.add_bytes(bytes);
             if !sum.is_valid() {
-                return None;
+                return Err(WireError::BadChecksum);
             }
         }
         let repr = TcpRepr::parse(&view);
@@ -69,7 +74,7 @@ impl Segment {
             arrival: meta.arrival,
             merged,
         };
-        Some((segment, key))
+        Ok((segment, key))
     }
 
     pub(super) fn has(&self, flags: TcpFlags) -> bool {

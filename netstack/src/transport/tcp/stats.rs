@@ -9,8 +9,19 @@ counters! {
         in_segs = "TcpInSegs",
         /// Segments sent, those that only retransmit included.
         out_segs = "TcpOutSegs",
-        /// Segments received with a bad checksum or header.
+        /// Segments received with a bad checksum or header: the sum of the three that follow.
         in_errs = "TcpInErrs",
+        /// Segments shorter than the least header.
+        in_truncated = "TcpInTruncated",
+        /// Segments whose data offset is below 5 or past their end.
+        in_hdr_errors = "TcpInHdrErrors",
+        /// Segments with a bad checksum.
+        in_csum_errors = "TcpInCsumErrors",
+        /// Segments to a broadcast or multicast address, dropped.
+        in_not_unicast = "TcpInNotUnicast",
+        /// Segments with an option of impossible length; it and what follows it is not read, the
+        /// segment counts (as in Linux).
+        in_option_errors = "TcpInOptionErrors",
         /// Segments sent again.
         retrans_segs = "TcpRetransSegs",
         /// Resets sent.

@@ -11,6 +11,8 @@ counters! {
         no_ports = "UdpNoPorts",
         /// Datagrams with a bad length or checksum, or without room in the socket.
         in_errors = "UdpInErrors",
+        /// Datagrams with a bad length.
+        in_hdr_errors = "UdpInHdrErrors",
         /// Datagrams with a bad checksum.
         in_csum_errors = "UdpInCsumErrors",
         /// Datagrams dropped because the receive budget of their socket was used up.
