@@ -12,6 +12,7 @@
 //! let done = sim.run(Duration::from_secs(60), |sim| step_application(sim));
 //! ```
 
+pub mod fuzz;
 mod link;
 mod sim;
 
