@@ -210,7 +210,39 @@ fn ping_reaches_the_kernel() {
 
 #[test]
 fn mistakes_are_answered_in_one_sentence() {
-    let cases: [(&[&str], &str); 5] = [
+    let cases: [(&[&str], &str); 9] = [
+        (
+            &["serve", "--tun", "x", "--addr", "10.9.0.2"],
+            "write 10.9.0.2/24",
+        ),
+        (
+            &["serve", "--tun", "x", "--addr", "fe80::1/64"],
+            "IPv6 is not there yet",
+        ),
+        (
+            &[
+                "serve",
+                "--tun",
+                "x",
+                "--addr",
+                "10.9.0.2/24",
+                "--host-addr",
+                "10.9.0.2/24",
+            ],
+            "the two ends need one each",
+        ),
+        (
+            &[
+                "serve",
+                "--tun",
+                "x",
+                "--addr",
+                "10.9.0.2/24",
+                "--host-addr",
+                "10.8.0.1/24",
+            ],
+            "neither end would find the other",
+        ),
         (&["serve", "--addr", "10.9.0.2/24"], "no device"),
         (
             &["serve", "--packet", "nothere", "--addr", "10.9.0.2/24"],
@@ -261,6 +293,29 @@ fn mistakes_are_answered_in_one_sentence() {
         );
         assert_eq!(output.status.code(), Some(1));
     }
+}
+
+/// What is taken already is said so: the interface, and a port.
+#[test]
+fn what_is_in_use_is_told() {
+    in_namespace(|| {
+        let _server = Server::start(&["--echo", "7"]);
+        let mut arguments = vec!["serve"];
+        arguments.extend(DEVICE);
+        let output = program(&arguments);
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert!(text.contains("somebody else has it open"), "{text}");
+        let other = ["--tun", "nst1", "--addr", "10.10.0.2/24"];
+        let ports = ["--echo", "7", "--discard", "7"];
+        let output = program(&[&["serve"], &other[..], &ports[..]].concat());
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert!(
+            text.contains("cannot listen on port 7 for discard"),
+            "{text}"
+        );
+        assert!(text.contains("Address already in use"), "{text}");
+        assert_eq!(output.status.code(), Some(1));
+    });
 }
 
 #[test]

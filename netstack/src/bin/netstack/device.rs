@@ -106,6 +106,7 @@ impl FaultArgs {
 impl DeviceArgs {
     /// Opens the device, sets both ends up and starts the stack.
     pub(crate) fn start(&self) -> Result<Net, Failure> {
+        self.check_addresses()?;
         let clock = Clock::start();
         let opened = self.open()?;
         let device = self.decorate(opened.device, clock)?;
@@ -125,6 +126,38 @@ impl DeviceArgs {
         }
         Net::start(stack, clock, vec![(iface, device)])
             .map_err(|error| Failure(format!("cannot start the stack: {error}")))
+    }
+
+    /// Refuses what would start and then reach nobody.
+    fn check_addresses(&self) -> Result<(), Failure> {
+        let ours = self.addr;
+        if !ours.addr().is_ipv4() {
+            return refuse(format!("--addr {ours}: IPv6 is not there yet"));
+        }
+        if ours.addr().is_loopback() {
+            return refuse(format!(
+                "--addr {ours}: loopback addresses stay within a host"
+            ));
+        }
+        if ours.prefix_len() == 32 && self.gateway.is_none() {
+            let addr = ours.addr();
+            return refuse(format!(
+                "--addr {addr} has no network: write {addr}/24, or name a --gateway"
+            ));
+        }
+        if let Some(host) = self.host_addr {
+            if host.addr() == ours.addr() {
+                return refuse(format!(
+                    "--host-addr {host} is the stack's own address: the two ends need one each"
+                ));
+            }
+            if !ours.contains(host.addr()) && self.gateway.is_none() {
+                return refuse(format!(
+                    "--host-addr {host} is not in the network of --addr {ours}: neither end would find the other"
+                ));
+            }
+        }
+        Ok(())
     }
 
     fn open(&self) -> Result<Opened, Failure> {
@@ -174,6 +207,10 @@ impl DeviceArgs {
         }
         Ok(device)
     }
+}
+
+fn refuse(sentence: String) -> Result<(), Failure> {
+    Err(Failure(sentence))
 }
 
 /// A device as it was opened.

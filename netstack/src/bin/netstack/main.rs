@@ -17,7 +17,8 @@ const EXAMPLES: &str = "\
 Examples (as root):
   Serve echo on port 7 and files on port 80 to this machine's kernel, over a TUN interface that
   netstack makes and removes itself; then try  ping 10.9.0.2  and  curl http://10.9.0.2/ :
-      netstack serve --tun nst0 --addr 10.9.0.2/24 --host-addr 10.9.0.1/24 --echo 7 --http 80 /usr/share/doc
+      netstack serve --tun nst0 --addr 10.9.0.2/24 --host-addr 10.9.0.1/24 \\
+          --echo 7 --http 80 /usr/share/doc
 
   The same over a bad network, recorded for Wireshark:
       netstack serve --tun nst0 --addr 10.9.0.2/24 --host-addr 10.9.0.1/24 --echo 7 \\

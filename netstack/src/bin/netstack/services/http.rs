@@ -25,6 +25,7 @@ struct Request {
 /// Serves one connection's requests from `root`, which must be canonical.
 pub(crate) fn serve(stream: TcpStream, root: &Path) -> io::Result<()> {
     stream.set_read_timeout(Some(IDLE))?;
+    stream.set_write_timeout(Some(IDLE))?;
     let mut writer = stream.try_clone()?;
     let mut reader = BufReader::new(stream);
     while let Some(head) = read_head(&mut reader)? {
@@ -125,10 +126,9 @@ fn respond(out: &mut impl Write, root: &Path, request: &Request) -> io::Result<(
         }
         path = index;
     }
-    let (Ok(file), Ok(metadata)) = (File::open(&path), path.metadata()) else {
+    let Some((file, len)) = open(&path) else {
         return plain(out, "403 Forbidden", request);
     };
-    let len = metadata.len();
     head(out, "200 OK", content_type(&path), len, request)?;
     if !request.head_only {
         // A file that shrinks meanwhile would leave the peer waiting: the connection ends then.
@@ -138,6 +138,16 @@ fn respond(out: &mut impl Write, root: &Path, request: &Request) -> io::Result<(
         }
     }
     Ok(())
+}
+
+/// A plain file and its length. Anything else is left alone: opening a pipe would wait for its other end.
+fn open(path: &Path) -> Option<(File, u64)> {
+    let len = path
+        .metadata()
+        .ok()
+        .filter(std::fs::Metadata::is_file)?
+        .len();
+    Some((File::open(path).ok()?, len))
 }
 
 /// The file that a request's path names, if it is inside `root` once all links are followed.
@@ -285,6 +295,8 @@ mod tests {
 
         assert!(answer(&root, "/sub/a.txt").ends_with("\r\n\r\nhello"));
         assert!(answer(&root, "/sub").contains("href=\"/sub/a.txt\""));
+        nix::unistd::mkfifo(&root.join("pipe"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+        assert!(answer(&root, "/pipe").starts_with("HTTP/1.1 403"));
         for outside in [
             "/../secret",
             "/%2e%2e/secret",
