@@ -40,6 +40,10 @@ struct Args {
     #[arg(long, value_name = "PERCENT")]
     tolerance_percent: Option<f64>,
 
+    /// Let NAME stand for TEXT in scripts, as --define=NAME=TEXT lines do in a script itself.
+    #[arg(short = 'D', long = "define", value_name = "NAME=TEXT", value_parser = define)]
+    defines: Vec<(String, String)>,
+
     /// Be as lenient as the classic tool: packets that no line looks for and outgoing TS echoes do not
     /// matter, and times may be off by 12.5%.
     #[arg(long)]
@@ -116,8 +120,16 @@ fn main() -> ExitCode {
     }
 }
 
+fn define(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("NAME=TEXT is needed")?;
+    Ok((name.to_owned(), value.to_owned()))
+}
+
 fn config(args: &Args) -> Config {
-    let mut config = Config::default();
+    let mut config = Config {
+        defines: args.defines.clone(),
+        ..Config::default()
+    };
     if args.kernel {
         config.tolerance = 150_000;
         config.tolerance_percent = 12.5;

@@ -31,13 +31,25 @@ impl From<LexError> for ParseError {
 
 type Result<T> = std::result::Result<T, ParseError>;
 
+/// Names and the text that stands for each (`-D`, `--define`).
+pub type Defines = [(String, String)];
+
 /// Parses a script.
 ///
 /// # Errors
 /// The first place that does not follow the language, or that uses a part of it that the runner does not have.
 pub fn parse(text: &str) -> Result<Script> {
+    parse_with(text, &[])
+}
+
+/// As [`parse`], with names that stand for other text. A `--define=NAME=TEXT` line of the script's own
+/// comes before one of the same name in `defines`.
+///
+/// # Errors
+/// As [`parse`].
+pub fn parse_with(text: &str, defines: &Defines) -> Result<Script> {
     let mut cursor = Cursor {
-        tokens: lex(text)?,
+        tokens: substitute(lex(text)?, defines)?,
         at: 0,
         depth: 0,
     };
@@ -56,11 +68,60 @@ pub fn parse(text: &str) -> Result<Script> {
         }
         script.events.push(cursor.event()?);
     }
+    if script.events.is_empty() {
+        // It would pass without having looked at anything.
+        return cursor.error("the script has no events");
+    }
     Ok(script)
+}
+
+/// Puts the text of each defined name in the name's place. What comes in is not looked at again.
+fn substitute(tokens: Vec<Token>, defines: &Defines) -> Result<Vec<Token>> {
+    let own = tokens.iter().map_while(|token| match &token.kind {
+        Kind::Option(name, value) => Some((name, value, token.pos)),
+        _ => None,
+    });
+    let mut names: Vec<(String, Vec<Token>)> = Vec::new();
+    for (_, value, pos) in own.filter(|(name, ..)| *name == "define") {
+        let define = value.as_deref().and_then(|value| value.split_once('='));
+        let Some((name, text)) = define else {
+            let message = "--define needs a name and its text: --define=NAME=TEXT".to_owned();
+            return Err(ParseError { pos, message });
+        };
+        names.push((name.to_owned(), lex(text)?));
+    }
+    for (name, text) in defines {
+        names.push((name.clone(), lex(text)?));
+    }
+    let text_of = |kind: &Kind| {
+        let Kind::Word(word) = kind else { return None };
+        names.iter().find(|(name, _)| name == word)
+    };
+    let mut out = Vec::with_capacity(tokens.len());
+    for token in tokens {
+        if out.len() > TOKENS_MAX {
+            let message = "the defined names make this script too long".to_owned();
+            return Err(ParseError {
+                pos: token.pos,
+                message,
+            });
+        }
+        match text_of(&token.kind) {
+            Some((_, text)) => out.extend(text.iter().map(|piece| Token {
+                kind: piece.kind.clone(),
+                pos: token.pos,
+            })),
+            None => out.push(token),
+        }
+    }
+    Ok(out)
 }
 
 /// Nested expressions deeper than this are refused.
 const DEPTH_MAX: u32 = 32;
+
+/// Tokens that a script may have once names are replaced.
+const TOKENS_MAX: usize = 4_000_000;
 
 struct Cursor {
     tokens: Vec<Token>,

@@ -134,3 +134,32 @@ proptest::proptest! {
         let _ = parse(&text);
     }
 }
+
+#[test]
+fn names_stand_for_text() {
+    let script = "--define=SIZE=1460\n+0 > S. 0:0(0) ack 1 <mss SIZE,FO COOKIE>\n";
+    let defines = [("COOKIE", "3021b9d889017eeb"), ("SIZE", "7")];
+    let defines = defines.map(|(name, text)| (name.to_owned(), text.to_owned()));
+    let plain = "--define=SIZE=1460\n+0 > S. 0:0(0) ack 1 <mss 1460,FO 3021b9d889017eeb>\n";
+    let with = parse_with(script, &defines).expect("defined");
+    let without = parse(plain).expect("written out");
+    assert_eq!(
+        format!("{:?}", with.events[0].action),
+        format!("{:?}", without.events[0].action)
+    );
+    assert!(parse(script).is_err(), "no cookie of that name");
+    assert!(parse("--define=SIZE\n+0 close(3) = 0").is_err());
+}
+
+#[test]
+fn a_script_without_events_is_an_error() {
+    for text in [
+        "",
+        "// nothing\n",
+        "--lenient\n",
+        "`sysctl -q net.ipv4.tcp_sack=1`",
+    ] {
+        let error = parse(text).expect_err("it would pass");
+        assert!(error.message.contains("no events"), "{error}");
+    }
+}

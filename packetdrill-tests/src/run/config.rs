@@ -24,6 +24,8 @@ pub struct Config {
     /// Packets that no line looks for are no failure: only those that come first where a line expects
     /// another.
     pub lenient: bool,
+    /// Names that stand for other text in scripts.
+    pub defines: Vec<(String, String)>,
     /// Outgoing TS echoes are not compared (the classic tool never did).
     pub ignore_ecr: bool,
 }
@@ -42,6 +44,7 @@ impl Default for Config {
             strict_segments: false,
             ts_ecr_scaled: false,
             lenient: false,
+            defines: Vec::new(),
             ignore_ecr: false,
         }
     }
@@ -73,6 +76,8 @@ impl Config {
             "tcp_ts_ecr_scaled" => self.ts_ecr_scaled = true,
             "strict_segments" => self.strict_segments = true,
             "lenient" => self.lenient = true,
+            // The parser has put them in their places.
+            "define" => {}
             "mtu" => self.addresses.mtu = number(value()?)?,
             "bind_port" => self.addresses.local.set_port(number(value()?)?),
             "connect_port" => self.addresses.remote.set_port(number(value()?)?),

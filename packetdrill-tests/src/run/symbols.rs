@@ -161,6 +161,8 @@ pub(super) fn value(name: &str) -> Option<i64> {
         .chain(EXTRA)
         .find(|(known, _)| *known == name)
         .map(|(_, value)| *value)
+        // SO_ERROR is compared with errors.
+        .or_else(|| errno(name).map(|errno| errno as i64))
 }
 
 /// The error of a name.
@@ -184,6 +186,7 @@ mod tests {
     fn names_have_values() {
         assert_eq!(value("SOL_SOCKET"), Some(1));
         assert_eq!(value("MSG_FASTOPEN"), Some(0x2000_0000));
+        assert_eq!(value("ECONNREFUSED"), Some(111));
         assert_eq!(value("NO_SUCH_NAME"), None);
         assert_eq!(errno("EAGAIN"), Some(Errno::EAGAIN));
         assert_eq!(errno("EWOULDBLOCK"), Some(Errno::EAGAIN));
