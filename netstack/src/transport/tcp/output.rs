@@ -147,7 +147,7 @@ impl Connection {
 
     /// How much may leave as the next segment or super-segment; `None`: nothing now.
     fn next_length(&self, cx: &Cx<'_>) -> Option<u32> {
-        let mss = self.snd.mss;
+        let mss = self.bounded_mss();
         let available = self.snd.end() - self.snd.nxt;
         let data = self.snd.queue.end() - self.snd.nxt;
         let wnd_end = self.snd.wnd_end();
@@ -163,7 +163,10 @@ impl Connection {
         if data == 0 {
             return Some(available);
         }
-        let segments = room.min(self.super_segments(cx));
+        let segments = match mss < self.snd.mss {
+            true => 1,
+            false => room.min(self.super_segments(cx)),
+        };
         let limit = data.min(window).min(segments.saturating_mul(mss));
         if limit < data {
             let whole = limit - limit % mss;
@@ -179,6 +182,20 @@ impl Connection {
             (false, _) if available > data && window > data => Some(available),
             (false, _) => Some(data),
         }
+    }
+
+    /// The segment size: at most half of the largest window that the peer has offered, so that
+    /// acknowledgements keep coming whatever the MSS is (RFC 9293, 3.8.6.2.1; Linux
+    /// `tcp_bound_to_half_wnd`).
+    fn bounded_mss(&self) -> u32 {
+        const SMALL_WINDOW: u32 = 536;
+        const LEAST: u32 = 48;
+        let half = match self.snd.max_wnd {
+            0 => return self.snd.mss,
+            window @ ..=SMALL_WINDOW => window,
+            window => window / 2,
+        };
+        self.snd.mss.min(half.max(LEAST))
     }
 
     /// True if a segment smaller than the MSS has to wait (RFC 1122, 4.2.3.4, with Minshall's
