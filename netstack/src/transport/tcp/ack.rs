@@ -23,6 +23,7 @@ impl Connection {
     /// Takes the acknowledgement, window and SACK blocks of `seg`.
     pub(super) fn ack_in(&mut self, cx: &mut Cx<'_>, seg: &Segment) -> AckVerdict {
         let before = self.snd.una;
+        let dup_acks = self.recovery.dup_acks;
         if seg.ack.after(self.snd.nxt) {
             self.challenge(cx);
             return AckVerdict::Unacceptable;
@@ -42,7 +43,6 @@ impl Connection {
             highest_before: self.flight.highest,
             ..Covered::default()
         };
-        let was_full = self.window_is_full();
         let dsack = self.take_sack(seg, &mut covered);
         if advanced {
             self.take_cumulative(seg.ack, &mut covered);
@@ -75,7 +75,11 @@ impl Connection {
             self.recover(&covered, facts);
         }
         self.counters.delivered += covered.delivered;
-        self.grow_window(&covered, was_full, advanced, cx);
+        if !self.sack && covered.delivered > 0 {
+            // Each duplicate has told of one delivery already (Linux `tcp_remove_reno_sacks`).
+            covered.delivered = covered.delivered.saturating_sub(dup_acks).max(1);
+        }
+        self.grow_window(&covered, advanced, cx);
         if advanced {
             self.rearm_after_progress(cx);
         }
@@ -171,21 +175,12 @@ impl Connection {
         }
     }
 
-    /// True if the congestion window is what holds the sender back.
-    fn window_is_full(&self) -> bool {
-        let window = &self.cc.window;
-        let used = self.in_flight();
-        // In slow start the window may run ahead of its use by a factor of two.
-        used >= window.cwnd
-            || (window.in_slow_start() && window.cwnd < 2 * used.max(self.flight.packets))
-    }
-
-    fn grow_window(&mut self, covered: &Covered, was_full: bool, advanced: bool, cx: &Cx<'_>) {
+    fn grow_window(&mut self, covered: &Covered, advanced: bool, cx: &Cx<'_>) {
         let reducing = matches!(self.recovery.belief, Belief::Recovery | Belief::Reducing);
         // Only in-order delivery counts, unless the network is known to reorder a lot (Linux
         // `tcp_may_raise_cwnd`).
         let counts = advanced || self.recovery.reordering > cx.config.tcp_reordering;
-        if covered.delivered == 0 || reducing || !was_full || !counts {
+        if covered.delivered == 0 || reducing || !self.cc.is_limiting() || !counts {
             return;
         }
         self.cc.on_ack(AckSample {

@@ -181,7 +181,13 @@ impl Connection {
     /// What setting an option does to a living connection beside storing it.
     fn on_option(&mut self, cx: &mut Cx<'_>, option: TcpOption) {
         match option {
-            TcpOption::NoDelay(true) | TcpOption::Cork(false) => self.output(cx),
+            TcpOption::Cork(false) => self.output(cx),
+            TcpOption::NoDelay(true) => {
+                // It pushes what waits, corked or not (Linux `__tcp_sock_set_nodelay`).
+                let corked = core::mem::replace(&mut self.opts.cork, false);
+                self.output(cx);
+                self.opts.cork = corked;
+            }
             TcpOption::QuickAck(on) => {
                 self.acks.set_quick(on);
                 if on && self.acks.pending {

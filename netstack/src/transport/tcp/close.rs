@@ -6,7 +6,7 @@ use super::state::{Connection, Phase};
 use super::timers::Timer;
 use crate::error::SocketError;
 use crate::time::{Duration, Instant};
-use crate::wire::tcp::TcpFlags;
+use crate::wire::tcp::{TcpFlags, TcpOptions, Timestamps};
 
 impl Connection {
     /// The application sends no more: a FIN follows the last byte.
@@ -22,7 +22,7 @@ impl Connection {
         self.output(cx);
     }
 
-    /// The application reads no more. What is in the queue is lost to it.
+    /// The application waits for no more data.
     pub(super) fn shutdown_receive(&mut self) {
         self.rcv.shutdown = true;
     }
@@ -59,10 +59,20 @@ impl Connection {
 
     /// Sends a reset that the peer will accept.
     pub(super) fn reset_peer(&mut self, cx: &mut Cx<'_>) {
+        // RFC 7323, 3.2: once negotiated, the option goes on every segment.
+        let timestamps = self.ts.zip(self.timestamp_now(cx.now));
+        let timestamps = timestamps.map(|(ts, val)| Timestamps {
+            val,
+            ecr: ts.recent,
+        });
         let reset = Outgoing {
             seq: self.snd.nxt,
             ack: self.rcv.nxt,
             flags: TcpFlags::RST | TcpFlags::ACK,
+            options: TcpOptions {
+                timestamps,
+                ..TcpOptions::default()
+            },
             ..Outgoing::default()
         };
         // Best effort: if it is lost, the peer's next segment meets no connection and is answered.

@@ -35,17 +35,17 @@ pub(super) struct AckPolicy {
 }
 
 impl AckPolicy {
-    pub(super) fn new(mss: u16) -> Self {
+    pub(super) fn new(mss: u16, now: Instant) -> Self {
         Self {
             pending: false,
             now: false,
             quick: 0,
             interactive: false,
             ato: Duration::ZERO,
-            last_data: Instant::ZERO,
+            last_data: now,
             rcv_mss: mss.clamp(88, 536),
             acked: None,
-            last_heard: Instant::ZERO,
+            last_heard: now,
         }
     }
 

@@ -100,11 +100,25 @@ impl Connection {
             self.on_new_sent(cx, seq, end);
             sent_any = true;
         }
+        self.note_window_use(sent_any);
         if sent_any {
             self.acks.on_data_sent(cx.now);
             self.schedule_probe(cx.now, cx.config.tcp_early_retrans >= 3);
         }
         Sending::Done
+    }
+
+    /// Notes whether the congestion window, and not the application or the peer, ends the sending.
+    fn note_window_use(&mut self, sent_any: bool) {
+        let waiting = self.snd.end() - self.snd.nxt;
+        let window = self.snd.wnd_end();
+        let window_open = window.after(self.snd.nxt) && window - self.snd.nxt >= self.snd.mss;
+        let limited =
+            self.in_flight() >= self.cc.window.cwnd || (waiting >= self.snd.mss && window_open);
+        if sent_any || (limited && waiting > 0) {
+            let out = self.flight.packets;
+            self.cc.note_use(out, limited, self.snd.una, self.snd.nxt);
+        }
     }
 
     fn on_new_sent(&mut self, cx: &mut Cx<'_>, seq: Seq, end: Seq) {
@@ -362,7 +376,12 @@ impl Connection {
         if self.recovery.probe.is_some() || self.flight.is_empty() {
             return;
         }
-        let data = self.snd.queue.end() - self.snd.nxt;
+        let data_end = self.snd.queue.end();
+        // Once the FIN is out, `nxt` lies beyond the data.
+        let data = match data_end.after(self.snd.nxt) {
+            true => data_end - self.snd.nxt,
+            false => 0,
+        };
         let wnd_end = self.snd.wnd_end();
         let fits = wnd_end.after(self.snd.nxt) && wnd_end - self.snd.nxt >= data.min(self.snd.mss);
         if data > 0 && fits {

@@ -115,6 +115,28 @@ impl Scoreboard {
         self.list.partition_point(|sent| sent.end.at_or_before(seq))
     }
 
+    /// The range that holds `at`, and how far into it that is.
+    fn around(&self, at: Seq) -> Option<(&Sent, u32)> {
+        let sent = self.list.get(self.index_at(at))?;
+        sent.seq.before(at).then(|| (sent, at - sent.seq))
+    }
+
+    /// `at`, or the end of the segment that it cuts.
+    fn next_boundary(&self, at: Seq, mss: u32) -> Seq {
+        match self.around(at) {
+            Some((sent, into)) => (sent.seq + into.next_multiple_of(mss)).min(sent.end),
+            None => at,
+        }
+    }
+
+    /// `at`, or the start of the segment that it cuts.
+    fn last_boundary(&self, at: Seq, mss: u32) -> Seq {
+        match self.around(at) {
+            Some((sent, into)) => sent.seq + into / mss * mss,
+            None => at,
+        }
+    }
+
     /// Cuts the range that has `at` strictly inside into two.
     fn split_at(&mut self, at: Seq, mss: u32) {
         let index = self.index_at(at);
@@ -186,8 +208,13 @@ impl Scoreboard {
         let (Some(first), Some(last)) = (self.list.front(), self.list.back()) else {
             return;
         };
-        let (low, high) = (low.max(first.seq), high);
         if !low.before(high) || high.after(last.end) {
+            return;
+        }
+        // Part of a segment does not count as that segment (Linux `tcp_match_skb_to_sack`).
+        let low = self.next_boundary(low.max(first.seq), mss);
+        let high = self.last_boundary(high, mss);
+        if !low.before(high) {
             return;
         }
         self.split_at(low, mss);

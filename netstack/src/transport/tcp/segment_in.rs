@@ -247,12 +247,9 @@ impl Connection {
             self.acks
                 .on_data(cx.now, per_segment, self.rcv.window.wnd, self.snd.path_mss);
             self.counters.bytes_received += u64::from(len);
-            if self.rcv.shutdown {
-                // Accepted and thrown away: shutdown(SHUT_RD) keeps the stream going.
-                self.rcv.read += len;
-            } else {
-                self.rcv.queue.push(data);
-            }
+            // As in Linux shutdown(SHUT_RD) ends reads that would wait, and no more: what comes can
+            // be read, and what nobody reads shuts the window.
+            self.rcv.queue.push(data);
             self.rcv.nxt += len;
             self.grow_receive_window(per_segment);
             self.autotune

@@ -265,7 +265,7 @@ impl Connection {
             cc: Congestion::new(opts.congestion),
             flight: Scoreboard::default(),
             recovery: Recovery::new(cx.config.tcp_reordering, start),
-            acks: AckPolicy::new(agreed.path_mss),
+            acks: AckPolicy::new(agreed.path_mss, cx.now),
             autotune: Autotune::new(agreed.irs + 1, cx.now),
             timers: Timers::default(),
             counters: Counters::default(),

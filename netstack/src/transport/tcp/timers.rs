@@ -21,9 +21,11 @@ pub(super) enum Timer {
     FinWait2,
 }
 
+/// Of two that are due at the same time the earlier in this list comes first: a probe takes the place of
+/// the timeout that it coincides with (Linux has one timer for both).
 const ALL: [Timer; 7] = [
-    Timer::Retransmit,
     Timer::LossProbe,
+    Timer::Retransmit,
     Timer::Reorder,
     Timer::Persist,
     Timer::DelayedAck,

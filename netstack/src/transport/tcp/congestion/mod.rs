@@ -4,6 +4,7 @@
 mod cubic;
 mod reno;
 
+use super::seq::Seq;
 use crate::time::{Duration, Instant};
 
 /// Segments that may be in flight before anything is known of the path (RFC 6928).
@@ -119,11 +120,24 @@ enum State {
     Reno(reno::Reno),
 }
 
+/// How far the window was used, by what was sent since a round trip ago (RFC 7661's concern; Linux
+/// `tcp_cwnd_validate`).
+#[derive(Clone, Copy, Debug, Default)]
+struct Usage {
+    /// The window held the sender back.
+    limited: bool,
+    /// Most segments out.
+    most_out: u32,
+    /// When this is acknowledged, the round trip is over.
+    until: Option<Seq>,
+}
+
 /// The congestion controller of a connection.
 #[derive(Clone, Debug)]
 pub(super) struct Congestion {
     /// The window.
     pub(super) window: Window,
+    usage: Usage,
     state: State,
 }
 
@@ -131,6 +145,7 @@ impl Congestion {
     pub(super) fn new(kind: CongestionKind) -> Self {
         Self {
             window: Window::default(),
+            usage: Usage::default(),
             state: Self::state_of(kind),
         }
     }
@@ -155,6 +170,27 @@ impl Congestion {
         if kind != self.kind() {
             self.state = Self::state_of(kind);
         }
+    }
+
+    /// Something was sent, or would have been but for the window (`limited`). `out` segments are out
+    /// from `una` to `nxt`.
+    pub(super) fn note_use(&mut self, out: u32, limited: bool, una: Seq, nxt: Seq) {
+        let usage = &mut self.usage;
+        let over = usage.until.is_none_or(|until| una.at_or_after(until));
+        if over || limited || (!usage.limited && out > usage.most_out) {
+            *usage = Usage {
+                limited,
+                most_out: out,
+                until: Some(nxt),
+            };
+        }
+    }
+
+    /// True if the window is what holds the sender back. In slow start it may run ahead of its use by a
+    /// factor of two (Linux `tcp_is_cwnd_limited`).
+    pub(super) fn is_limiting(&self) -> bool {
+        let ahead = self.window.cwnd < self.usage.most_out.saturating_mul(2);
+        self.usage.limited || (self.window.in_slow_start() && ahead)
     }
 
     fn split(&mut self) -> (&mut Window, &mut dyn Algorithm) {
