@@ -205,7 +205,7 @@ impl Target {
         let _ = self.stack.tcp_recv(client, &mut buffer, false);
         let _ = self.stack.tcp_send(client, b"request", false);
         // Half of those that come are left to wait.
-        if self.now.as_millis() % 2 == 0
+        if self.now.as_millis().is_multiple_of(2)
             && let Ok((id, _)) = self.stack.tcp_accept(listener)
         {
             let _ = self.stack.tcp_recv(id, &mut buffer, false);

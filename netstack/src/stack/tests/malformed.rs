@@ -130,7 +130,7 @@ fn syn_bytes(options: &[u8]) -> Vec<u8> {
     let mut bytes = vec![0; 20];
     bytes[..2].copy_from_slice(&999_u16.to_be_bytes());
     bytes[2..4].copy_from_slice(&PORT.to_be_bytes());
-    bytes[12] = ((20 + options.len()) / 4 << 4) as u8;
+    bytes[12] = ((20 + options.len()) / 4 * 16) as u8;
     bytes[13] = 2;
     bytes[14..16].copy_from_slice(&1000_u16.to_be_bytes());
     bytes.extend_from_slice(options);
