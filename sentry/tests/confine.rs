@@ -6,6 +6,8 @@
 #[allow(dead_code)] // the helpers of the other tests
 mod guest;
 
+use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt;
 use std::process::{Command, Output};
 
 use guest::{Guest, Host, programs, start_regs};
@@ -37,15 +39,32 @@ fn a_case() {
     };
     let host = Host::new(kind);
     let ptrace = kind == PlatformKind::Ptrace;
+    let host_network = ["host_socket", "raw_socket"].contains(&case.as_str());
     confine(Confinement {
         ptrace,
+        host_network,
         ..Confinement::default()
     })
     .expect("confined");
     match case.as_str() {
         "systrap" | "ptrace" => use_platform(&host),
         "socket" => drop(std::net::UdpSocket::bind("127.0.0.1:0")),
-        "open" => drop(std::fs::read("/etc/hostname")),
+        "open" => drop(
+            OpenOptions::new()
+                .write(true)
+                .custom_flags(libc::O_NOFOLLOW)
+                .open("/dev/null"),
+        ),
+        "look" => {
+            // The file is there; the Sentry is told that it is not.
+            let error = std::fs::read("/proc/self/maps").expect_err("answered by the filter");
+            assert_eq!(error.kind(), std::io::ErrorKind::NotFound);
+        }
+        "host_socket" => drop(std::net::UdpSocket::bind("127.0.0.1:0").expect("allowed")),
+        "raw_socket" => {
+            // SAFETY: no memory is passed.
+            unsafe { libc::socket(libc::AF_INET, libc::SOCK_RAW, libc::IPPROTO_UDP) };
+        }
         "fork" => {
             // SAFETY: refused, or the child goes on as this process would.
             unsafe { libc::fork() };
@@ -81,7 +100,7 @@ fn use_platform(host: &Host) {
 
 #[test]
 fn the_platforms_work_under_the_filter() {
-    for case in ["systrap", "ptrace"] {
+    for case in ["systrap", "ptrace", "look", "host_socket"] {
         let output = again(case);
         let text = String::from_utf8_lossy(&output.stdout);
         assert!(
@@ -95,6 +114,7 @@ fn the_platforms_work_under_the_filter() {
 fn other_calls_end_the_sentry_with_a_line() {
     let cases = [
         ("socket", "41"),
+        ("raw_socket", "41"),
         ("open", "257"),
         ("fork", "56"),
         ("executable", "9"),

@@ -5,6 +5,11 @@ use crate::run::{self, Outcome};
 
 /// Output and exit status have to be the same.
 pub(crate) fn compare(case: &Case) -> Outcome {
+    compare_with(&["--network=none"], case)
+}
+
+/// The same with these options of `runsc`.
+pub(crate) fn compare_with(options: &[&str], case: &Case) -> Outcome {
     let native = run::finish(run::native(case.script))?;
     if !native.status.success() {
         return Err(format!(
@@ -12,7 +17,7 @@ pub(crate) fn compare(case: &Case) -> Outcome {
             native.describe()
         ));
     }
-    let ours = run::finish(run::sandboxed(&["--network=none"], case.script))?;
+    let ours = run::finish(run::sandboxed(options, case.script))?;
     if ours.status.code() == native.status.code() && ours.stdout == native.stdout {
         return Ok(());
     }

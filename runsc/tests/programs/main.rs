@@ -7,6 +7,7 @@
 
 mod alone;
 mod cases;
+mod host_network;
 mod network;
 mod run;
 
@@ -22,7 +23,7 @@ fn main() {
     let mut tally = Tally::default();
     if let Err(reason) = run::prepare() {
         println!("programs: all skipped: {reason}");
-        tally.skipped = cases::ALL.len() + network::ALL.len();
+        tally.skipped = cases::ALL.len() + network::ALL.len() + host_network::ALL.len();
         tally.finish();
     }
     let matches =
@@ -30,7 +31,8 @@ fn main() {
     for case in cases::ALL.iter().filter(|case| matches(case.name)) {
         tally.record(case.name, case.needs, || alone::compare(case));
     }
-    for case in network::ALL.iter().filter(|case| matches(case.name)) {
+    let networks = network::ALL.iter().chain(host_network::ALL);
+    for case in networks.filter(|case| matches(case.name)) {
         tally.record(case.name, case.needs, || (case.check)());
     }
     tally.finish();

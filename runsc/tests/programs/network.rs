@@ -51,7 +51,7 @@ const SANDBOX: Ipv4Addr = Ipv4Addr::new(192, 168, 131, 2);
 const MACHINE: Ipv4Addr = Ipv4Addr::new(192, 168, 131, 1);
 
 /// Runs a native client to success and returns its output.
-fn client(script: &str) -> Result<String, String> {
+pub(crate) fn client(script: &str) -> Result<String, String> {
     let done = run::finish(run::native(script))?;
     if done.status.success() {
         Ok(done.stdout)

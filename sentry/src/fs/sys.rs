@@ -56,7 +56,7 @@ impl Builder {
     }
 
     fn cpus(&mut self) -> Arc<Node> {
-        let count = std::thread::available_parallelism().map_or(1, usize::from);
+        let count = crate::platform::cpus();
         let range = match count {
             1 => "0".to_owned(),
             count => format!("0-{}", count - 1),

@@ -1,5 +1,5 @@
 //! Sockets. System calls know only the [`Socket`] trait; behind it are the providers: Unix sockets
-//! ([`unix`]), netstack ([`inet`]).
+//! ([`unix`]), netstack ([`inet`]), the host's own sockets (`host`).
 //!
 //! Operations never block: they answer EAGAIN (or EINPROGRESS) and have a wait queue; the system
 //! calls do the waiting (`syscalls::socket`).
@@ -7,7 +7,9 @@
 pub mod addr;
 pub mod control;
 pub mod file;
+mod host;
 pub mod inet;
+mod netlink;
 mod network;
 pub mod unix;
 

@@ -4,17 +4,27 @@ use std::sync::Arc;
 
 use sentry_abi::Errno;
 
+use super::host;
 use super::inet::{Inet, LinkConfig, NetworkError};
+use super::netlink;
 use super::unix::{self, UnixSocket};
 use super::{Caller, Socket, SocketType};
 
 /// The two ends of a socketpair.
 pub(crate) type Pair = (Arc<dyn Socket>, Arc<dyn Socket>);
 
+/// Whose AF_INET sockets the guest gets.
+enum Internet {
+    /// Those of a stack of its own.
+    Stack(Inet),
+    /// The host's.
+    Host,
+}
+
 /// What makes sockets.
 pub struct Network {
     unix: Arc<unix::Names>,
-    inet: Inet,
+    internet: Internet,
 }
 
 impl Network {
@@ -25,13 +35,24 @@ impl Network {
     pub fn start(links: Vec<LinkConfig>) -> Result<Arc<Self>, NetworkError> {
         Ok(Arc::new(Self {
             unix: Arc::default(),
-            inet: Inet::start(links)?,
+            internet: Internet::Stack(Inet::start(links)?),
         }))
     }
 
-    /// The network stack.
-    pub fn inet(&self) -> &Inet {
-        &self.inet
+    /// Unix sockets, and the internet sockets of the host, in the network namespace of the caller.
+    pub fn of_host() -> Arc<Self> {
+        Arc::new(Self {
+            unix: Arc::default(),
+            internet: Internet::Host,
+        })
+    }
+
+    /// The network stack, if the guest has one of its own.
+    pub fn inet(&self) -> Option<&Inet> {
+        match &self.internet {
+            Internet::Stack(inet) => Some(inet),
+            Internet::Host => None,
+        }
     }
 
     /// A socket (socket(2)).
@@ -43,9 +64,11 @@ impl Network {
         caller: &Caller<'_>,
         wanted: SocketType,
     ) -> Result<Arc<dyn Socket>, Errno> {
-        match wanted.family {
-            libc::AF_UNIX => Ok(UnixSocket::new(unix_kind(wanted)?, &self.unix)),
-            libc::AF_INET => self.inet.socket(caller, wanted),
+        match (wanted.family, &self.internet) {
+            (libc::AF_UNIX, _) => Ok(UnixSocket::new(unix_kind(wanted)?, &self.unix)),
+            (libc::AF_INET, Internet::Stack(inet)) => inet.socket(caller, wanted),
+            (libc::AF_NETLINK, Internet::Stack(inet)) => netlink::open(inet.net(), wanted),
+            (libc::AF_INET | libc::AF_INET6, Internet::Host) => host::open(wanted),
             _ => Err(Errno::EAFNOSUPPORT),
         }
     }

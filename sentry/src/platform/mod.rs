@@ -9,10 +9,18 @@ mod systrap;
 
 use std::ops::Range;
 use std::os::fd::{BorrowedFd, OwnedFd};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use sentry_abi::Regs;
 use thiserror::Error;
+
+/// CPUs that guests can use. Counted once, by [`new`]: counting reads files, which a confined Sentry
+/// cannot.
+pub fn cpus() -> usize {
+    static CPUS: LazyLock<usize> =
+        LazyLock::new(|| std::thread::available_parallelism().map_or(1, usize::from));
+    *CPUS
+}
 
 /// Why the platform could not do what it was asked.
 #[derive(Debug, Error)]
@@ -188,6 +196,7 @@ pub enum PlatformKind {
 /// # Errors
 /// `Host` if the machine or the present confinement does not allow it.
 pub fn new(kind: PlatformKind, memory: OwnedFd) -> Result<Arc<dyn Platform>, PlatformError> {
+    cpus();
     match kind {
         PlatformKind::Systrap => Ok(Arc::new(systrap::Systrap::start(memory)?)),
         PlatformKind::Ptrace => Ok(Arc::new(ptrace::Ptrace::start(memory)?)),

@@ -46,7 +46,7 @@ pub enum ConfineError {
 /// See [`ConfineError`].
 pub fn confine(options: Confinement) -> Result<(), ConfineError> {
     refused::report_and_exit().map_err(ConfineError::Handler)?;
-    let programs = [thread_fallback()?, allow_list(options)?];
+    let programs = [thread_fallback()?, file_fallback()?, allow_list(options)?];
     for program in &programs {
         apply_filter_all_threads(program)?;
     }
@@ -61,6 +61,16 @@ fn thread_fallback() -> Result<BpfProgram, BackendError> {
         rules,
         SeccompAction::Allow,
         SeccompAction::Errno(libc::ENOSYS as u32),
+    )
+}
+
+/// The C library's allocator looks into /proc/sys and /sys when threads compete and when it gives memory
+/// back. It goes on without; told that there is nothing, it is told the truth: the root is empty.
+fn file_fallback() -> Result<BpfProgram, BackendError> {
+    compile(
+        table::plain_opens()?,
+        SeccompAction::Allow,
+        SeccompAction::Errno(libc::ENOENT as u32),
     )
 }
 

@@ -44,6 +44,8 @@ const ANY: &[i64] = &[
     SYS_sendmmsg,
     SYS_recvmmsg,
     SYS_shutdown,
+    // the control socket, which listens already
+    SYS_accept4,
     // looking at files below open directories
     SYS_newfstatat,
     SYS_statx,
@@ -88,6 +90,7 @@ const ANY: &[i64] = &[
     SYS_rt_sigprocmask,
     SYS_rt_sigaction,
     SYS_rt_sigreturn,
+    SYS_rt_sigtimedwait,
     SYS_sigaltstack,
     SYS_set_robust_list,
     SYS_rseq,
@@ -124,7 +127,6 @@ const CHANGES: &[i64] = &[
 const SOCKETS: &[i64] = &[
     SYS_bind,
     SYS_listen,
-    SYS_accept4,
     SYS_connect,
     SYS_getsockname,
     SYS_getpeername,
@@ -226,14 +228,24 @@ fn processes(rules: &mut Rules, options: Confinement) -> Result<(), BackendError
     Ok(())
 }
 
+const NO_LINK: u64 = O_NOFOLLOW as u64;
+
+/// Opening without O_NOFOLLOW: nothing of the Sentry's, and answered by a filter of its own.
+pub(super) fn plain_opens() -> Result<Rules, BackendError> {
+    let mut rules = Rules::new();
+    allow(&mut rules, SYS_openat, &[bits(2, NO_LINK, 0)])?;
+    Ok(rules)
+}
+
 /// Opening never follows a link; for writing only where a mount is writable.
 fn files(rules: &mut Rules, options: Confinement) -> Result<(), BackendError> {
-    const NO_LINK: u64 = O_NOFOLLOW as u64;
     const WRITES: u64 = (O_ACCMODE | O_CREAT | O_TRUNC) as u64;
     match options.writable_mounts {
         true => allow(rules, SYS_openat, &[bits(2, NO_LINK, NO_LINK)])?,
         false => allow(rules, SYS_openat, &[bits(2, NO_LINK | WRITES, NO_LINK)])?,
     }
+    // Answered by another filter.
+    allow(rules, SYS_openat, &[bits(2, NO_LINK, 0)])?;
     if options.writable_mounts {
         rules.extend(CHANGES.iter().map(|nr| (*nr, Vec::new())));
     }

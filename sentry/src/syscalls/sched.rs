@@ -85,11 +85,6 @@ fn sys_sched_yield(_: &mut Task, _: &Args) -> SysResult {
     Ok(Outcome::Value(0))
 }
 
-/// Number of CPUs that the guest sees.
-pub(crate) fn cpus() -> usize {
-    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
-}
-
 fn check_task(task: &Task, tid: i32) -> Result<(), Errno> {
     if tid < 0 {
         return Err(Errno::EINVAL);
@@ -100,7 +95,7 @@ fn check_task(task: &Task, tid: i32) -> Result<(), Errno> {
 
 fn sys_sched_getaffinity(task: &mut Task, args: &Args) -> SysResult {
     check_task(task, args.int(0))?;
-    let cpus = cpus();
+    let cpus = crate::platform::cpus();
     let words = cpus.div_ceil(64);
     let room = args.uint(1) as usize;
     if !room.is_multiple_of(8) || room < words * 8 {
@@ -118,7 +113,8 @@ fn sys_sched_setaffinity(task: &mut Task, args: &Args) -> SysResult {
     check_task(task, args.int(0))?;
     let len = (args.uint(1) as usize).min(128);
     let mask = task.mm.read_vec(args.ptr(2), len)?;
-    let some = (0..cpus()).any(|cpu| mask.get(cpu / 8).is_some_and(|b| b >> (cpu % 8) & 1 != 0));
+    let some = (0..crate::platform::cpus())
+        .any(|cpu| mask.get(cpu / 8).is_some_and(|b| b >> (cpu % 8) & 1 != 0));
     if some {
         Ok(Outcome::Value(0))
     } else {

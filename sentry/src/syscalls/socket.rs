@@ -247,6 +247,10 @@ fn sys_connect(task: &mut Task, args: &Args) -> SysResult {
             task.call_state.progress = HANDSHAKE;
             finish_connect(task, &target)
         }
+        Err(Errno::EINPROGRESS) => {
+            target.file.note_no_space();
+            Err(Errno::EINPROGRESS)
+        }
         // A Unix listener whose backlog is full.
         Err(Errno::EAGAIN) => {
             let timeout = target.socket_file().send_timeout_ns();

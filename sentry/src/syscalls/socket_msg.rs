@@ -100,13 +100,16 @@ fn send(
         Ok(count) => done + count,
         Err(Errno::EAGAIN) if done > 0 && task.call_state.timed_out => return Ok(done.into()),
         Err(Errno::EAGAIN) => {
+            target.file.note_no_space();
             let timeout = target.socket_file().send_timeout_ns();
             return target.wait(task, Ready::OUT, timeout, dont_wait);
         }
         Err(_) if done > 0 => done,
         Err(error) => {
-            if error == Errno::EPIPE && flags & libc::MSG_NOSIGNAL == 0 {
-                let _ = &task; // SIGPIPE
+            // Only streams raise it (`sk_stream_error`, `unix_stream_sendmsg`).
+            let stream = target.socket.socket_type().kind == libc::SOCK_STREAM;
+            if error == Errno::EPIPE && stream && flags & libc::MSG_NOSIGNAL == 0 {
+                task.raise_sigpipe();
             }
             return Err(error);
         }

@@ -9,6 +9,7 @@ use sentry::kernel::{BootConfig, MountConfig, MountKind as Mount, ProcessConfig,
 use sentry::net::Network;
 use sentry::net::inet::{LinkConfig, LinkDevice, NetworkError, RouteConfig};
 use sentry::platform::PlatformKind;
+use sentry::seccomp::Confinement;
 use sentry::task::limits::Limit;
 use sentry::vfs::{CapSets, Credentials, MountFlags};
 use thiserror::Error;
@@ -33,8 +34,6 @@ pub(super) enum PlanError {
         destination: String,
         problem: String,
     },
-    #[error("--network=host is not supported yet; use sandbox or none")]
-    HostNetwork,
 }
 
 /// The boot configuration of a plan.
@@ -68,13 +67,23 @@ pub(super) fn from_plan(plan: BootPlan, received: &mut Received) -> Result<BootC
     })
 }
 
+/// What the Sentry has to be allowed for this plan, beside what it always is.
+pub(super) fn needs_of(plan: &BootPlan) -> Confinement {
+    let writable = |mount: &MountPlan| matches!(mount.kind, MountKind::Bind(_)) && !mount.readonly;
+    Confinement {
+        writable_mounts: plan.root.write_through || plan.mounts.iter().any(writable),
+        host_network: matches!(plan.network, NetworkPlan::Host),
+        ptrace: matches!(plan.options.platform, PlatformName::Ptrace),
+    }
+}
+
 /// The guest's network: a stack of its own, on the devices of the plan.
 fn network(plan: NetworkPlan, received: &mut Received) -> Result<Arc<Network>, PlanError> {
     let links = match plan {
         NetworkPlan::Loopback => Vec::new(),
         NetworkPlan::Tun(tun) => vec![tun_link(&tun, received.take(tun.device)?)],
         NetworkPlan::Namespace => network::take_over()?.into_iter().map(taken_link).collect(),
-        NetworkPlan::Host => return Err(PlanError::HostNetwork),
+        NetworkPlan::Host => return Ok(Network::of_host()),
     };
     Ok(Network::start(links)?)
 }

@@ -64,9 +64,11 @@ fn boot(plan: BootPlan, mut received: Received) -> Result<Booted, Box<dyn std::e
         .map(|index| received.take(index))
         .transpose()?
         .map(UnixListener::from);
+    let needs = config::needs_of(&plan);
     let config = config::from_plan(plan, &mut received)?;
     let kernel = Kernel::boot(config)?;
     confine::confine()?;
+    sentry::seccomp::confine(needs)?;
     Ok(Booted { kernel, control })
 }
 

@@ -10,7 +10,7 @@ mod change;
 mod dir;
 mod file;
 mod inode;
-mod poller;
+pub(crate) mod poller;
 pub mod stdio;
 mod sys;
 

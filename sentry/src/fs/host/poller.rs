@@ -1,7 +1,8 @@
 //! One host thread that waits for readiness of donated descriptors.
 //!
-//! Each is registered once, one-shot: it is armed when somebody is about to wait, and told at most once
-//! per arming, so that an idle sandbox makes no wake-ups.
+//! A donated one is registered once, one-shot: it is armed when somebody is about to wait, and told at
+//! most once per arming, so that an idle sandbox makes no wake-ups. A socket that is the guest's alone
+//! (`--network=host`) is told of every edge, as the host's own epoll would tell.
 
 use std::collections::HashMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -53,7 +54,7 @@ impl Poller {
                     .get(&event.data())
                     .and_then(Weak::upgrade);
                 if let Some(queue) = queue {
-                    queue.notify(Ready::from_bits_truncate(event.events().bits() as u32));
+                    queue.notify(to_ready(event.events().bits() as u32));
                 }
             }
         }
@@ -61,34 +62,58 @@ impl Poller {
 }
 
 /// A registration; dropping it ends it.
-pub(super) struct Watch {
+pub(crate) struct Watch {
     poller: Arc<Poller>,
     id: u64,
-    fd: OwnedFd,
+    fd: Arc<OwnedFd>,
+}
+
+/// poll(2)'s bits as readiness. The host's poll and epoll report normal data as POLLIN and POLLOUT only.
+pub(crate) fn to_ready(bits: u32) -> Ready {
+    let mut ready = Ready::from_bits_truncate(bits);
+    ready.set(Ready::RDNORM, ready.contains(Ready::IN));
+    ready.set(Ready::WRNORM, ready.contains(Ready::OUT));
+    ready
 }
 
 /// Registers `fd`: `queue` will be told. `None` if the host says that it is always ready.
 pub(super) fn watch(fd: BorrowedFd<'_>, queue: &Arc<WaitQueue>) -> Result<Option<Watch>, Errno> {
-    let poller = POLLER.as_ref().ok_or(Errno::ENOMEM)?;
-    let id = poller.next.fetch_add(1, Ordering::Relaxed);
     // An own descriptor, so that two donated ones of one file don't collide in the epoll set.
-    let fd = fd.try_clone_to_owned()?;
-    poller.queues.lock().insert(id, Arc::downgrade(queue));
-    let event = EpollEvent::new(EpollFlags::EPOLLONESHOT, id);
-    match poller.epoll.add(&fd, event) {
-        Ok(()) => Ok(Some(Watch {
-            poller: Arc::clone(poller),
-            id,
-            fd,
-        })),
-        Err(error) => {
-            poller.queues.lock().remove(&id);
-            match error {
-                nix::Error::EPERM => Ok(None),
-                error => Err(errno(error)),
-            }
-        }
+    let fd = Arc::new(fd.try_clone_to_owned()?);
+    match register(&fd, queue, EpollFlags::EPOLLONESHOT) {
+        Err(nix::Error::EPERM) => Ok(None),
+        watch => watch.map(Some).map_err(errno),
     }
+}
+
+/// Registers a socket that nobody else has: `queue` will be told of every edge.
+pub(crate) fn watch_edges(fd: &Arc<OwnedFd>, queue: &Arc<WaitQueue>) -> Result<Watch, Errno> {
+    let all = EpollFlags::EPOLLIN
+        | EpollFlags::EPOLLOUT
+        | EpollFlags::EPOLLPRI
+        | EpollFlags::EPOLLRDHUP
+        | EpollFlags::EPOLLET;
+    register(fd, queue, all).map_err(errno)
+}
+
+fn register(
+    fd: &Arc<OwnedFd>,
+    queue: &Arc<WaitQueue>,
+    events: EpollFlags,
+) -> Result<Watch, nix::Error> {
+    let poller = POLLER.as_ref().ok_or(nix::Error::ENOMEM)?;
+    let id = poller.next.fetch_add(1, Ordering::Relaxed);
+    poller.queues.lock().insert(id, Arc::downgrade(queue));
+    let added = poller.epoll.add(fd, EpollEvent::new(events, id));
+    if let Err(error) = added {
+        poller.queues.lock().remove(&id);
+        return Err(error);
+    }
+    Ok(Watch {
+        poller: Arc::clone(poller),
+        id,
+        fd: Arc::clone(fd),
+    })
 }
 
 impl Watch {

@@ -88,10 +88,7 @@ impl HostStream {
             return Ready::ERR;
         }
         let found = fds[0].revents().unwrap_or(PollFlags::empty());
-        let mut ready = Ready::from_bits_truncate(found.bits() as u32);
-        ready.set(Ready::RDNORM, ready.contains(Ready::IN));
-        ready.set(Ready::WRNORM, ready.contains(Ready::OUT));
-        ready
+        poller::to_ready(found.bits() as u32)
     }
 
     fn regular(&self) -> bool {

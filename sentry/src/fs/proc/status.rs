@@ -56,7 +56,7 @@ pub(super) fn status(kernel: &Kernel, task: &Arc<TaskShared>) -> Result<Vec<u8>,
     }
     signals(kernel, task, &mut text);
     let caps = creds.caps;
-    let cpus = (1u64 << super::system::cpus().min(63)) - 1;
+    let cpus = (1u64 << crate::platform::cpus().min(63)) - 1;
     let _ = write!(
         text,
         "CapInh:\t{:016x}\nCapPrm:\t{:016x}\nCapEff:\t{:016x}\nCapBnd:\t{:016x}\nCapAmb:\t{:016x}\n\
@@ -69,7 +69,7 @@ pub(super) fn status(kernel: &Kernel, task: &Arc<TaskShared>) -> Result<Vec<u8>,
         caps.bounding,
         caps.ambient,
         u8::from(creds.no_new_privs),
-        super::system::cpus() - 1,
+        crate::platform::cpus() - 1,
     );
     out.extend(text.into_bytes());
     Ok(out)

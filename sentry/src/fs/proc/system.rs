@@ -8,6 +8,7 @@ use super::node::{SystemEntry, SystemNode};
 use super::stat::TICK_NS;
 use super::sysctl;
 use crate::kernel::Kernel;
+use crate::platform::cpus;
 use crate::vfs::PathContext;
 
 pub(super) static ENTRIES: &[SystemEntry] = &[
@@ -35,11 +36,6 @@ pub(super) static ENTRIES: &[SystemEntry] = &[
 const DEVICES: &str = "Character devices:\n  1 mem\n  5 /dev/tty\n136 pts\n\nBlock devices:\n";
 const FILESYSTEMS: &str = "nodev\tproc\nnodev\tsysfs\nnodev\ttmpfs\nnodev\tdevtmpfs\nnodev\tdevpts\n\
                            nodev\toverlay\n";
-
-/// Processors of the machine.
-pub(super) fn cpus() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from)
-}
 
 /// The host's description of its processors, read once: what a program finds out by CPUID anyhow.
 static CPUINFO: LazyLock<String> = LazyLock::new(|| {

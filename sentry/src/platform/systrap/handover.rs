@@ -1,6 +1,5 @@
 //! Waiting for guest code: polling while there are CPUs to spare, else sleeping.
 
-use std::num::NonZero;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 /// How many contexts run guest code, against how many CPUs there are.
@@ -19,7 +18,7 @@ impl Load {
     pub(super) fn new() -> Self {
         Self {
             running: AtomicUsize::new(0),
-            cpus: std::thread::available_parallelism().map_or(1, NonZero::get),
+            cpus: crate::platform::cpus(),
         }
     }
 

@@ -1,0 +1,266 @@
+//! NETLINK_ROUTE: what there is of links, addresses and routes, from the network stack.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use netstack::host::Net;
+use netstack::link::Medium;
+use netstack::network::addr::Cidr;
+use netstack::network::route::Route;
+use netstack::stack::InterfaceInfo;
+use sentry_abi::Errno;
+
+use super::message::{Answer, Message, Request, attribute};
+use crate::vfs::Credentials;
+use crate::vfs::creds::cap;
+
+/// NLM_F_ACK
+const ACK: u16 = 4;
+/// NLM_F_DUMP
+const DUMP: u16 = 0x300;
+
+/// Size of `struct ifinfomsg`.
+const IFINFO: usize = 16;
+/// Size of `struct rtmsg`.
+const RTMSG: usize = 12;
+
+const RTA_DST: u16 = 1;
+const RT_TABLE_MAIN: u8 = 254;
+const RT_TABLE_LOCAL: u8 = 255;
+const RT_SCOPE_LINK: u8 = 253;
+const RT_SCOPE_HOST: u8 = 254;
+
+/// The datagrams that answer `request` of a socket with this port id.
+pub(super) fn answer(
+    net: &Net,
+    creds: &Credentials,
+    port: u32,
+    request: &Request<'_>,
+) -> Vec<Vec<u8>> {
+    // Requests below NLMSG_MIN_TYPE are control messages: nothing to do.
+    if request.kind < 16 {
+        return acknowledge(port, request);
+    }
+    match serve(net, creds, port, request) {
+        Ok(Some(datagrams)) => datagrams,
+        Ok(None) => acknowledge(port, request),
+        Err(errno) => Answer::new(port, request).error(request, errno.0),
+    }
+}
+
+fn acknowledge(port: u32, request: &Request<'_>) -> Vec<Vec<u8>> {
+    if request.flags & ACK == 0 {
+        return Vec::new();
+    }
+    Answer::new(port, request).error(request, 0)
+}
+
+fn serve(
+    net: &Net,
+    creds: &Credentials,
+    port: u32,
+    request: &Request<'_>,
+) -> Result<Option<Vec<Vec<u8>>>, Errno> {
+    // The family is the first byte of every request's fixed part.
+    let family = i32::from(*request.body.first().ok_or(Errno::EINVAL)?);
+    let v4 = [libc::AF_UNSPEC, libc::AF_INET].contains(&family);
+    let dump = request.flags & DUMP != 0;
+    let reply = Answer::new(port, request);
+    let (interfaces, routes): (Vec<_>, Vec<_>) =
+        net.with(|stack| (stack.interfaces().collect(), stack.routes().collect()));
+    match (request.kind, dump) {
+        (libc::RTM_GETLINK, true) => Ok(Some(reply.dump(interfaces.iter().map(link).collect()))),
+        (libc::RTM_GETLINK, false) => {
+            let wanted = wanted_link(&interfaces, request.body)?;
+            Ok(Some(reply.single(&link(wanted))))
+        }
+        (libc::RTM_GETADDR, true) => {
+            let shown = interfaces.iter().filter(|_| v4);
+            Ok(Some(reply.dump(shown.flat_map(addresses).collect())))
+        }
+        (libc::RTM_GETROUTE, true) => {
+            let shown = routes.iter().filter(|_| v4);
+            let messages = shown.map(|entry| route(entry, &interfaces, None));
+            Ok(Some(reply.dump(messages.collect())))
+        }
+        (libc::RTM_GETROUTE, false) => {
+            let message = route_to(&interfaces, &routes, request.body)?;
+            Ok(Some(reply.single(&message)))
+        }
+        // The two low bits say new, delete, get or set; all but get change something.
+        (kind, _) if kind & 3 != 2 => {
+            creds.require(cap::NET_ADMIN)?;
+            Err(Errno::EOPNOTSUPP)
+        }
+        _ => Err(Errno::EOPNOTSUPP),
+    }
+}
+
+/// Interface numbers of Linux start at 1.
+fn index(interface: &InterfaceInfo) -> u32 {
+    u32::from(interface.id.0) + 1
+}
+
+fn wanted_link<'a>(
+    interfaces: &'a [InterfaceInfo],
+    body: &[u8],
+) -> Result<&'a InterfaceInfo, Errno> {
+    let number = body.get(4..8).and_then(|b| b.first_chunk());
+    let number = number
+        .map(|b| u32::from_ne_bytes(*b))
+        .ok_or(Errno::EINVAL)?;
+    let name = attribute(body, IFINFO, libc::IFLA_IFNAME);
+    let name = name.map(|name| name.split(|&b| b == 0).next().unwrap_or_default());
+    let found = match (number, name) {
+        (0, None) => return Err(Errno::EINVAL),
+        (0, Some(name)) => interfaces.iter().find(|i| i.name.as_bytes() == name),
+        (number, _) => interfaces.iter().find(|i| index(i) == number),
+    };
+    found.ok_or(Errno::ENODEV)
+}
+
+/// RTM_NEWLINK
+fn link(interface: &InterfaceInfo) -> Message {
+    const LOWER_UP: i32 = 1 << 16;
+    let common = libc::IFF_UP | libc::IFF_RUNNING | LOWER_UP;
+    let ethernet = interface.caps.medium == Medium::Ethernet;
+    let (kind, flags) = if interface.is_loopback {
+        (libc::ARPHRD_LOOPBACK, common | libc::IFF_LOOPBACK)
+    } else if ethernet {
+        let flags = common | libc::IFF_BROADCAST | libc::IFF_MULTICAST;
+        (libc::ARPHRD_ETHER, flags)
+    } else {
+        let flags = common | libc::IFF_POINTOPOINT | libc::IFF_NOARP | libc::IFF_MULTICAST;
+        (libc::ARPHRD_NONE, flags)
+    };
+    let fixed = [
+        &[0, 0][..],
+        &kind.to_ne_bytes(),
+        &index(interface).to_ne_bytes(),
+        &flags.to_ne_bytes(),
+        &[0; 4],
+    ]
+    .concat();
+    let mut message = Message::new(libc::RTM_NEWLINK, &fixed);
+    message.put_text(libc::IFLA_IFNAME, &interface.name);
+    message.put_u32(libc::IFLA_TXQLEN, 1000);
+    // IF_OPER_UNKNOWN for devices that don't tell, IF_OPER_UP else.
+    message.put(libc::IFLA_OPERSTATE, &[if ethernet { 6 } else { 0 }]);
+    message.put(libc::IFLA_LINKMODE, &[0]);
+    message.put_u32(libc::IFLA_MTU, interface.caps.mtu);
+    message.put_u32(libc::IFLA_GROUP, 0);
+    message.put(libc::IFLA_CARRIER, &[1]);
+    message.put_text(libc::IFLA_QDISC, "noqueue");
+    if ethernet || interface.is_loopback {
+        let broadcast = if ethernet { [0xff; 6] } else { [0; 6] };
+        message.put(libc::IFLA_ADDRESS, &interface.mac.0);
+        message.put(libc::IFLA_BROADCAST, &broadcast);
+    }
+    message
+}
+
+/// RTM_NEWADDR for each address of an interface.
+fn addresses(interface: &InterfaceInfo) -> Vec<Message> {
+    const PERMANENT: u32 = 0x80;
+    let one = |cidr: &Cidr| {
+        let IpAddr::V4(addr) = cidr.addr() else {
+            return None;
+        };
+        let scope = if addr.is_loopback() { RT_SCOPE_HOST } else { 0 };
+        let head = [
+            libc::AF_INET as u8,
+            cidr.prefix_len(),
+            PERMANENT as u8,
+            scope,
+        ];
+        let fixed = [head, index(interface).to_ne_bytes()].concat();
+        let mut message = Message::new(libc::RTM_NEWADDR, &fixed);
+        message.put(libc::IFA_ADDRESS, &addr.octets());
+        message.put(libc::IFA_LOCAL, &addr.octets());
+        if let Some(IpAddr::V4(broadcast)) = cidr.broadcast().filter(|_| !addr.is_loopback()) {
+            message.put(libc::IFA_BROADCAST, &broadcast.octets());
+        }
+        message.put_text(libc::IFA_LABEL, &interface.name);
+        message.put_u32(8, PERMANENT);
+        // struct ifa_cacheinfo: preferred and valid for ever.
+        let forever = u32::MAX.to_ne_bytes();
+        message.put(
+            libc::IFA_CACHEINFO,
+            &[forever, forever, [0; 4], [0; 4]].concat(),
+        );
+        Some(message)
+    };
+    interface.addrs.iter().filter_map(one).collect()
+}
+
+/// RTM_NEWROUTE; with `to`, the answer to who asked for the way to it.
+fn route(route: &Route, interfaces: &[InterfaceInfo], to: Option<Ipv4Addr>) -> Message {
+    let interface = interfaces.iter().find(|i| i.id == route.iface);
+    let loopback = interface.is_some_and(|i| i.is_loopback);
+    let (table, scope, kind) = match (loopback, route.gateway) {
+        (true, _) => (RT_TABLE_LOCAL, RT_SCOPE_HOST, libc::RTN_LOCAL),
+        (false, None) => (RT_TABLE_MAIN, RT_SCOPE_LINK, libc::RTN_UNICAST),
+        (false, Some(_)) => (RT_TABLE_MAIN, 0, libc::RTN_UNICAST),
+    };
+    let own = |cidr: &&Cidr| cidr.network() == route.dest.network();
+    let connected = interface.and_then(|i| i.addrs.iter().find(own));
+    let protocol = if connected.is_some() {
+        libc::RTPROT_KERNEL
+    } else {
+        libc::RTPROT_BOOT
+    };
+    let len = if to.is_some() {
+        32
+    } else {
+        route.dest.prefix_len()
+    };
+    let head = [libc::AF_INET as u8, len, 0, 0];
+    let fixed = [head, [table, protocol, scope, kind], [0; 4]].concat();
+    let mut message = Message::new(libc::RTM_NEWROUTE, &fixed);
+    message.put_u32(libc::RTA_TABLE, table.into());
+    match (to, route.dest.network().addr()) {
+        (Some(to), _) => message.put(RTA_DST, &to.octets()),
+        (None, IpAddr::V4(dest)) if len > 0 => message.put(RTA_DST, &dest.octets()),
+        _ => {}
+    }
+    if route.metric > 0 {
+        message.put_u32(libc::RTA_PRIORITY, route.metric);
+    }
+    let source = connected.map(Cidr::addr).or(route.src);
+    let asked = to.and_then(|_| interface?.addrs.first().map(Cidr::addr));
+    if let Some(IpAddr::V4(source)) = source.or(asked) {
+        message.put(libc::RTA_PREFSRC, &source.octets());
+    }
+    if let Some(IpAddr::V4(gateway)) = route.gateway {
+        message.put(libc::RTA_GATEWAY, &gateway.octets());
+    }
+    message.put_u32(libc::RTA_OIF, u32::from(route.iface.0) + 1);
+    message
+}
+
+/// `ip route get`
+fn route_to(interfaces: &[InterfaceInfo], routes: &[Route], body: &[u8]) -> Result<Message, Errno> {
+    let to = attribute(body, RTMSG, RTA_DST).and_then(|bytes| bytes.first_chunk::<4>());
+    let to = Ipv4Addr::from(*to.ok_or(Errno::EINVAL)?);
+    let local = |interface: &&InterfaceInfo| {
+        let mut addrs = interface.addrs.iter();
+        addrs.any(|cidr| cidr.addr() == IpAddr::V4(to))
+    };
+    // To an own address the way is the loopback interface, whatever the routes say.
+    if let (Some(_), Some(lo)) = (
+        interfaces.iter().find(local),
+        interfaces.iter().find(|i| i.is_loopback),
+    ) {
+        let own = Route {
+            dest: Cidr::new(to.into(), 32).ok_or(Errno::EINVAL)?,
+            gateway: None,
+            iface: lo.id,
+            metric: 0,
+            src: Some(to.into()),
+            mtu: None,
+        };
+        return Ok(route(&own, interfaces, Some(to)));
+    }
+    let best = routes.iter().find(|entry| entry.dest.contains(to.into()));
+    let best = best.ok_or(Errno::ENETUNREACH)?;
+    Ok(route(best, interfaces, Some(to)))
+}
