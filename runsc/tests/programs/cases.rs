@@ -71,6 +71,15 @@ pub(crate) const ALL: &[Case] = &[
         ),
     },
     Case {
+        name: "python_signals",
+        needs: &["python3"],
+        script: concat!(
+            "python3 - <<'EOF'\n",
+            include_str!("signal_script.py"),
+            "\nEOF\n"
+        ),
+    },
+    Case {
         name: "perl",
         needs: &["perl"],
         script: r#"perl -e 'use strict; my %h; $h{$_ % 7}++ for 1..1000; print join(",", map {"$_=$h{$_}"} sort keys %h), "\n";

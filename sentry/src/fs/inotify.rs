@@ -186,6 +186,10 @@ impl FileOps for Inotify {
         Some(&self.queue)
     }
 
+    fn signals_readiness(&self) -> bool {
+        true
+    }
+
     fn ioctl(&self, call: &mut IoctlCall<'_>) -> Result<u64, Errno> {
         if u64::from(call.request) != libc::FIONREAD {
             return Err(Errno::ENOTTY);

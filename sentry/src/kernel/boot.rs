@@ -51,6 +51,8 @@ impl Kernel {
             }),
             futexes: Default::default(),
             strace: config.strace.map(Sink::new),
+            io_signals: Default::default(),
+            signal_readers: Default::default(),
             memory_limit: config.memory_limit,
             boot_ns: crate::time::monotonic_ns(),
             unimplemented: (0..NUMBERS).map(|_| AtomicU32::new(0)).collect(),

@@ -6,8 +6,8 @@ mod control;
 mod start;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::{Condvar, Mutex, RwLock};
 
@@ -19,12 +19,14 @@ pub use control::ProcessInfo;
 use crate::mm::MemoryFile;
 use crate::net::Network;
 use crate::platform::Platform;
+use crate::signals::io::IoSignaler;
 use crate::syscalls::strace::Sink;
 use crate::syscalls::table::NUMBERS;
 use crate::task::Task;
 use crate::task::futex::FutexTable;
 use crate::task::tree::Tree;
 use crate::vfs::MountNamespace;
+use crate::wait::WaitQueue;
 
 /// One sandbox.
 pub struct Kernel {
@@ -39,6 +41,9 @@ pub struct Kernel {
     /// Futex waiters.
     pub(crate) futexes: FutexTable,
     strace: Option<Sink>,
+    io_signals: OnceLock<Arc<IoSignaler>>,
+    /// Notified of every signal: what signalfds wait on.
+    pub(crate) signal_readers: Arc<WaitQueue>,
     memory_limit: u64,
     /// The first process until it is started.
     first: Mutex<Option<Task>>,
@@ -77,6 +82,11 @@ impl Kernel {
     /// What makes sockets.
     pub fn network(&self) -> &Arc<Network> {
         &self.network
+    }
+
+    /// What raises signals about the readiness of files; `make` makes it the first time.
+    pub(crate) fn io_signals(&self, make: impl FnOnce() -> Arc<IoSignaler>) -> &Arc<IoSignaler> {
+        self.io_signals.get_or_init(make)
     }
 
     /// Where calls are traced to, if they are.

@@ -101,6 +101,10 @@ impl FileOps for SocketFile {
         Some(self.socket.wait_queue())
     }
 
+    fn signals_readiness(&self) -> bool {
+        true
+    }
+
     fn ioctl(&self, call: &mut IoctlCall<'_>) -> Result<u64, Errno> {
         let value = match u64::from(call.request) {
             libc::FIONREAD => self.socket.readable_bytes(),

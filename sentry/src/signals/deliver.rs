@@ -101,6 +101,10 @@ fn act(task: &mut Task, info: SigInfo) {
 }
 
 fn default(task: &mut Task, info: SigInfo) {
+    // The first process of the sandbox is spared: what it had blocked until now (`SIGNAL_UNKILLABLE`).
+    if task.pid() == 1 {
+        return;
+    }
     match default_action(info.signo) {
         Default::Ignore | Default::Continue => {}
         Default::Stop => crate::task::job::stop_process(task, info.signo),

@@ -64,6 +64,14 @@ impl SigInfo {
         Self::with(signo, libc::SI_TIMER, fields)
     }
 
+    /// A file's readiness (F_SETSIG): `code` is POLL_IN and so on, with the band that Linux's `band_table`
+    /// has for it.
+    pub fn io(signo: i32, code: i32, fd: i32) -> Self {
+        const BANDS: [u64; 6] = [0x41, 0x304, 0x441, 0x8, 0x82, 0x18];
+        let at = usize::try_from(code - 1).unwrap_or(0).min(BANDS.len() - 1);
+        Self::with(signo, code, [BANDS[at], u64::from(fd as u32), 0, 0])
+    }
+
     /// As the guest sees it.
     pub fn to_bytes(&self) -> [u8; SIGINFO_SIZE] {
         let mut bytes = [0; SIGINFO_SIZE];

@@ -4,9 +4,11 @@ pub mod action;
 pub(crate) mod deliver;
 pub(crate) mod frame;
 pub mod info;
+pub(crate) mod io;
 pub mod pending;
 mod send;
 pub mod set;
+pub(crate) mod signalfd;
 
 pub use action::{ActionTable, SigAction};
 pub use info::SigInfo;

@@ -100,6 +100,7 @@ impl Tree {
             }
         }
         node.process.signal_events.notify(Ready::IN);
+        node.process.signal_readers.notify(Ready::IN);
         Ok(())
     }
 
@@ -157,14 +158,13 @@ fn discard(node: &Node, gone: SigSet) {
 /// process of the sandbox, which has not asked for it.
 fn dropped(node: &Node, signo: i32, scope: Scope<'_>) -> bool {
     let action = node.process.actions().get(signo);
-    if node.process.pid == 1 && action.handler == SIG_DFL && unkillable(signo) {
-        return true;
-    }
+    // A blocked signal may have a handler, or be read, by the time it is looked at (`sig_ignored`).
     let blocked = match scope {
         Scope::Thread(task) => task.mask().contains(signo),
         Scope::Process => node.threads.iter().any(|task| task.mask().contains(signo)),
     };
-    action.ignores(signo) && !blocked
+    let spared = node.process.pid == 1 && action.handler == SIG_DFL && unkillable(signo);
+    !blocked && (spared || action.ignores(signo))
 }
 
 /// Signals that end or stop an ordinary process; the first one of the sandbox is spared unless the fault

@@ -9,6 +9,7 @@ use crate::fs::pipe::PipeEnd;
 use crate::fs::tmpfs::TmpFile;
 use crate::syscalls::at::done;
 
+use crate::syscalls::sigio;
 use crate::syscalls::table::Row;
 use crate::syscalls::{Args, Block, SysResult};
 use crate::task::Task;
@@ -21,12 +22,7 @@ pub(crate) const ROWS: &[Row] = &[
     Row::full(libc::SYS_dup, "dup", sys_dup),
     Row::full(libc::SYS_dup2, "dup2", sys_dup2),
     Row::full(libc::SYS_dup3, "dup3", sys_dup3),
-    Row::partial(
-        libc::SYS_fcntl,
-        "fcntl",
-        sys_fcntl,
-        "no leases, no EDEADLK, no SIGIO",
-    ),
+    Row::partial(libc::SYS_fcntl, "fcntl", sys_fcntl, "no leases, no EDEADLK"),
     Row::partial(
         libc::SYS_ioctl,
         "ioctl",
@@ -93,16 +89,12 @@ pub(crate) fn sys_fcntl(task: &mut Task, args: &Args) -> SysResult {
         libc::F_GETFL => Ok((file.flags() as u64).into()),
         libc::F_SETFL => {
             file.set_flags(args.int(2))?;
+            sigio::flags_changed(task, &file, fd);
             done()
         }
         libc::F_GETLK | libc::F_OFD_GETLK => get_lock(task, &file, args),
         libc::F_SETLK | libc::F_OFD_SETLK => set_lock(task, &file, args, false),
         libc::F_SETLKW | libc::F_OFD_SETLKW => set_lock(task, &file, args, true),
-        libc::F_GETOWN => Ok((i64::from(file.signal_owner()) as u64).into()),
-        libc::F_SETOWN => {
-            file.set_signal_owner(args.int(2));
-            done()
-        }
         libc::F_GETPIPE_SZ => Ok(pipe(&file)?.capacity().into()),
         libc::F_SETPIPE_SZ => Ok(pipe(&file)?.set_capacity(args.uint(2) as usize)?.into()),
         libc::F_GET_SEALS => Ok((memory_file(&file)?.inode().get_seals()? as u64).into()),
@@ -111,7 +103,7 @@ pub(crate) fn sys_fcntl(task: &mut Task, args: &Args) -> SysResult {
             memory_file(&file)?.inode().add_seals(args.int(2))?;
             done()
         }
-        _ => Err(Errno::EINVAL),
+        _ => sigio::fcntl(task, &file, args).unwrap_or(Err(Errno::EINVAL)),
     }
 }
 
@@ -264,6 +256,9 @@ pub(crate) fn sys_ioctl(task: &mut Task, args: &Args) -> SysResult {
             return done();
         }
         _ => {}
+    }
+    if let Some(answer) = sigio::ioctl(task, &file, args) {
+        return answer;
     }
     let value = file.ops().ioctl(&mut IoctlCall {
         request,

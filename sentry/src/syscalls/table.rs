@@ -90,6 +90,7 @@ const FAMILIES: &[Family] = &[
     super::process::ROWS,
     super::sched::ROWS,
     super::signal::ROWS,
+    super::signalfd::ROWS,
     super::socket::ROWS,
     super::socket_msg::ROWS,
     super::special::ROWS,

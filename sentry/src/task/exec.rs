@@ -338,5 +338,6 @@ fn become_leader(task: &mut Task) {
         node.threads = vec![Arc::clone(&new)];
     }
     drop(tree);
+    crate::task::run::set_current(&new);
     task.shared = new;
 }

@@ -39,8 +39,10 @@ pub struct Process {
     pub(crate) signals: Mutex<GroupSignals>,
     pub(crate) exec: RwLock<ExecInfo>,
     pub(crate) tty: Mutex<Option<Arc<dyn FileOps>>>,
-    /// Notified when a signal is raised for the process or a thread of it (signalfd, sigtimedwait).
+    /// Notified when a signal is raised for the process or a thread of it (sigtimedwait).
     pub signal_events: Arc<WaitQueue>,
+    /// Notified when a signal is raised for any process of the sandbox (signalfd).
+    pub(crate) signal_readers: Arc<WaitQueue>,
     /// True while the process is stopped (a copy of `signals.stop` for readers without the lock).
     pub(crate) stopped: AtomicBool,
     /// The thread that executes a program and waits for the others to end; 0 if none.
@@ -115,6 +117,7 @@ impl Process {
             exec: RwLock::new(origin.exec),
             tty: Mutex::new(origin.tty),
             signal_events: Arc::default(),
+            signal_readers: Arc::clone(&kernel.signal_readers),
             stopped: AtomicBool::new(false),
             exec_by: AtomicI32::new(0),
             group_exit: AtomicU32::new(0),

@@ -1,5 +1,6 @@
 //! The run loop of a task: guest code until something happens, then what that asks for.
 
+use std::cell::RefCell;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -8,11 +9,25 @@ use crate::platform::{Access, Event};
 use crate::signals::deliver::{self, Attended};
 use crate::signals::{SigInfo, frame};
 use crate::syscalls::dispatch;
-use crate::task::{Task, exit};
+use crate::task::{Task, TaskShared, exit};
 
 /// Stack of a Sentry thread that runs a guest task. Handlers are shallow; pages are only committed when
 /// touched.
 const STACK: usize = 512 << 10;
+
+thread_local! {
+    static CURRENT: RefCell<Option<Arc<TaskShared>>> = const { RefCell::new(None) };
+}
+
+/// The task that the calling thread runs, for files that show each caller his own.
+pub(crate) fn current() -> Option<Arc<TaskShared>> {
+    CURRENT.with_borrow(Option::clone)
+}
+
+/// `task` is what the calling thread runs from now on (it begins, or goes on under another id).
+pub(crate) fn set_current(task: &Arc<TaskShared>) {
+    CURRENT.set(Some(Arc::clone(task)));
+}
 
 /// Starts the Sentry thread of a task.
 ///
@@ -26,6 +41,7 @@ pub(crate) fn start(task: Task) -> std::io::Result<()> {
 
 fn run(mut task: Task) {
     task.shared.parker.attach();
+    set_current(&task.shared);
     task.shared.set_interrupt(task.context.interrupt_handle());
     let outcome = std::panic::catch_unwind(AssertUnwindSafe(|| while step(&mut task) {}));
     if outcome.is_err() {

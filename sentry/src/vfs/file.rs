@@ -65,6 +65,11 @@ pub trait FileOps: Send + Sync {
         None
     }
 
+    /// True if signals can tell of its readiness (O_ASYNC).
+    fn signals_readiness(&self) -> bool {
+        false
+    }
+
     /// What mmap maps; `None`: ENODEV.
     fn mappable(&self) -> Option<Arc<dyn Mappable>> {
         None

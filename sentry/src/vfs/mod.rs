@@ -22,6 +22,7 @@ pub mod mount;
 pub mod notify;
 pub mod open;
 pub mod ops;
+pub mod sigio;
 pub mod walk;
 
 pub use context::{FsContext, PathContext};

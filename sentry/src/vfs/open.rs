@@ -1,7 +1,7 @@
 //! Open file descriptions.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 use sentry_abi::Errno;
@@ -12,6 +12,7 @@ use crate::vfs::dentry::VfsPath;
 use crate::vfs::file::FileOps;
 use crate::vfs::locks;
 use crate::vfs::notify;
+use crate::vfs::sigio::{IoSignals, Owner, SigIo};
 use crate::wait::Ready;
 
 /// Flags that fcntl(F_SETFL) changes.
@@ -29,8 +30,8 @@ pub struct OpenFile {
     position: Mutex<u64>,
     /// Unique, never reused: names the owner of OFD and flock locks.
     id: u64,
-    /// Owner of SIGIO (F_SETOWN).
-    owner: AtomicI32,
+    /// Signals about readiness, once something of them was set.
+    sigio: OnceLock<Arc<SigIo>>,
 }
 
 impl OpenFile {
@@ -45,7 +46,7 @@ impl OpenFile {
             flags: AtomicI32::new(flags & !creation),
             position: Mutex::new(0),
             id: NEXT.fetch_add(1, Ordering::Relaxed),
-            owner: AtomicI32::new(0),
+            sigio: OnceLock::new(),
         })
     }
 
@@ -81,14 +82,52 @@ impl OpenFile {
         Ok(())
     }
 
-    /// Who gets SIGIO (F_GETOWN): a process, or a group if negative.
-    pub fn signal_owner(&self) -> i32 {
-        self.owner.load(Ordering::Relaxed)
+    fn sigio(&self) -> &Arc<SigIo> {
+        self.sigio.get_or_init(Arc::default)
+    }
+
+    /// Who gets signals about readiness (F_GETOWN).
+    pub fn io_owner(&self) -> Option<Owner> {
+        self.sigio.get()?.owner()
     }
 
     /// F_SETOWN.
-    pub fn set_signal_owner(&self, owner: i32) {
-        self.owner.store(owner, Ordering::Relaxed);
+    pub fn set_io_owner(&self, owner: Option<Owner>) {
+        self.sigio().set_owner(owner);
+    }
+
+    /// F_GETSIG.
+    pub fn io_signal(&self) -> i32 {
+        self.sigio.get().map_or(0, |sigio| sigio.signo())
+    }
+
+    /// F_SETSIG.
+    pub fn set_io_signal(&self, signo: i32) {
+        self.sigio().set_signo(signo);
+    }
+
+    /// Begins or ends (`None`) to raise signals about readiness, which name `fd`; without effect for
+    /// files that have none.
+    pub fn set_io_signals(&self, fd: i32, signals: Option<Arc<dyn IoSignals>>) {
+        let Some(queue) = self
+            .ops
+            .wait_queue()
+            .filter(|_| self.ops.signals_readiness())
+        else {
+            return;
+        };
+        match (signals, self.sigio.get()) {
+            (Some(signals), _) => self.sigio().start(queue, fd, signals),
+            (None, Some(sigio)) => sigio.stop(queue),
+            (None, None) => {}
+        }
+    }
+
+    /// Something did not fit: who asked for signals is told of the next space.
+    pub fn note_no_space(&self) {
+        if let Some(sigio) = self.sigio.get() {
+            sigio.note_no_space();
+        }
     }
 
     /// True if opened with O_NONBLOCK.
@@ -163,7 +202,12 @@ impl OpenFile {
     pub fn write(&self, src: &mut dyn IoSrc) -> Result<usize, Errno> {
         self.check_writable()?;
         if !self.ops.seekable() {
-            return self.ops.write(src, None);
+            let wanted = src.remaining();
+            let result = self.ops.write(src, None);
+            if result == Err(Errno::EAGAIN) || result.is_ok_and(|count| count < wanted) {
+                self.note_no_space();
+            }
+            return result;
         }
         let mut position = self.position.lock();
         let count = if self.flags() & libc::O_APPEND != 0 {
@@ -281,6 +325,7 @@ impl Drop for OpenFile {
             return;
         }
         locks::release_description(self);
+        self.set_io_signals(0, None);
         let closed = if self.writable() {
             libc::IN_CLOSE_WRITE
         } else {

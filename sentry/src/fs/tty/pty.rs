@@ -180,6 +180,10 @@ impl FileOps for Master {
         Some(&self.pty.queue)
     }
 
+    fn signals_readiness(&self) -> bool {
+        true
+    }
+
     fn ioctl(&self, call: &mut IoctlCall<'_>) -> Result<u64, Errno> {
         ioctl::master(&self.pty, call)
     }
@@ -270,6 +274,10 @@ impl FileOps for Slave {
 
     fn wait_queue(&self) -> Option<&WaitQueue> {
         Some(&self.pty.queue)
+    }
+
+    fn signals_readiness(&self) -> bool {
+        true
     }
 
     fn ioctl(&self, call: &mut IoctlCall<'_>) -> Result<u64, Errno> {
