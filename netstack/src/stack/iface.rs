@@ -21,6 +21,19 @@ pub struct InterfaceConfig {
     pub caps: DeviceCaps,
 }
 
+/// What has passed an interface. Merged segments count as the one packet that the stack saw.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct IfaceCounters {
+    /// Packets received.
+    pub rx_packets: u64,
+    /// Their bytes.
+    pub rx_bytes: u64,
+    /// Packets given to the device.
+    pub tx_packets: u64,
+    /// Their bytes.
+    pub tx_bytes: u64,
+}
+
 /// The state of an interface.
 #[derive(Debug)]
 pub(crate) struct Iface {
@@ -30,6 +43,7 @@ pub(crate) struct Iface {
     /// Packets come back instead of leaving.
     pub(super) is_loopback: bool,
     pub(super) addrs: SmallVec<[Cidr; 2]>,
+    pub(super) counters: IfaceCounters,
     queue: VecDeque<TxPacket>,
     queued_bytes: usize,
     limit_packets: usize,
@@ -46,6 +60,7 @@ impl Iface {
             caps: config.caps,
             is_loopback,
             addrs: SmallVec::new(),
+            counters: IfaceCounters::default(),
             queue: VecDeque::new(),
             queued_bytes: 0,
             limit_packets: limits.0,
@@ -68,6 +83,8 @@ impl Iface {
     /// are let through: their number is bounded by the neighbour table.
     pub(super) fn push(&mut self, packet: TxPacket) {
         self.queued_bytes += packet.len();
+        self.counters.tx_packets += 1;
+        self.counters.tx_bytes += packet.len() as u64;
         self.queue.push_back(packet);
     }
 

@@ -48,9 +48,11 @@ struct LinkInfo {
 impl Stack {
     /// Handles one received packet of `iface`.
     pub(super) fn packet_in(&mut self, iface: IfaceId, mut packet: RxPacket) {
-        let Some(state) = self.net.iface(iface) else {
+        let Some(state) = self.net.iface_mut(iface) else {
             return;
         };
+        state.counters.rx_packets += 1;
+        state.counters.rx_bytes += packet.data.len() as u64;
         let mut link = LinkInfo {
             iface,
             group: false,

@@ -34,7 +34,7 @@ mod udp_calls;
 mod usage;
 
 pub use config::{NetConfig, SettingError, StackConfig};
-pub use iface::InterfaceConfig;
+pub use iface::{IfaceCounters, InterfaceConfig};
 pub use net::LOOPBACK;
 pub use setup::{ConfigError, InterfaceInfo, NeighborInfo};
 pub use usage::Usage;

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use thiserror::Error;
 
 use super::Stack;
-use super::iface::InterfaceConfig;
+use super::iface::{IfaceCounters, InterfaceConfig};
 use super::net::LOOPBACK;
 use crate::link::{DeviceCaps, MacAddr, Medium};
 use crate::neighbor::NeighborState;
@@ -58,6 +58,8 @@ pub struct InterfaceInfo {
     pub addrs: Vec<Cidr>,
     /// It is the loopback interface.
     pub is_loopback: bool,
+    /// What has passed it.
+    pub counters: IfaceCounters,
 }
 
 /// What there is to know of a neighbour.
@@ -112,6 +114,7 @@ impl Stack {
             caps: iface.caps,
             addrs: iface.addrs.to_vec(),
             is_loopback: iface.is_loopback,
+            counters: iface.counters,
         })
     }
 

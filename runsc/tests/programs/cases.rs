@@ -80,6 +80,15 @@ pub(crate) const ALL: &[Case] = &[
         ),
     },
     Case {
+        name: "python_network",
+        needs: &["python3", "ip"],
+        script: concat!(
+            "python3 - <<'EOF'\n",
+            include_str!("network_script.py"),
+            "\nEOF\n"
+        ),
+    },
+    Case {
         name: "perl",
         needs: &["perl"],
         script: r#"perl -e 'use strict; my %h; $h{$_ % 7}++ for 1..1000; print join(",", map {"$_=$h{$_}"} sort keys %h), "\n";

@@ -9,6 +9,7 @@ pub mod control;
 pub mod file;
 mod host;
 pub mod inet;
+pub(crate) mod link;
 mod netlink;
 mod network;
 pub mod unix;

@@ -1,7 +1,9 @@
 //! The networks of one sandbox: which provider makes a socket.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
+use netstack::stack::InterfaceInfo;
+use parking_lot::Mutex;
 use sentry_abi::Errno;
 
 use super::host;
@@ -9,6 +11,7 @@ use super::inet::{Inet, LinkConfig, NetworkError};
 use super::netlink;
 use super::unix::{self, UnixSocket};
 use super::{Caller, Socket, SocketType};
+use crate::vfs::OpenFile;
 
 /// The two ends of a socketpair.
 pub(crate) type Pair = (Arc<dyn Socket>, Arc<dyn Socket>);
@@ -25,6 +28,8 @@ enum Internet {
 pub struct Network {
     unix: Arc<unix::Names>,
     internet: Internet,
+    /// Open sockets of all families, for /proc/net; dead ones are dropped when it has doubled.
+    open: Mutex<Vec<Weak<OpenFile>>>,
 }
 
 impl Network {
@@ -36,6 +41,7 @@ impl Network {
         Ok(Arc::new(Self {
             unix: Arc::default(),
             internet: Internet::Stack(Inet::start(links)?),
+            open: Mutex::default(),
         }))
     }
 
@@ -44,6 +50,7 @@ impl Network {
         Arc::new(Self {
             unix: Arc::default(),
             internet: Internet::Host,
+            open: Mutex::default(),
         })
     }
 
@@ -53,6 +60,29 @@ impl Network {
             Internet::Stack(inet) => Some(inet),
             Internet::Host => None,
         }
+    }
+
+    /// Notes an open socket.
+    pub(crate) fn note_open(&self, file: &Arc<OpenFile>) {
+        let mut open = self.open.lock();
+        if open.len() == open.capacity() {
+            open.retain(|file| file.strong_count() > 0);
+            let room = open.len().max(64);
+            open.reserve(room);
+        }
+        open.push(Arc::downgrade(file));
+    }
+
+    /// The sockets that are open.
+    pub(crate) fn open_sockets(&self) -> Vec<Arc<OpenFile>> {
+        // Closing one may need the lock's owner: what dies with this list dies without the lock.
+        self.open.lock().iter().filter_map(Weak::upgrade).collect()
+    }
+
+    /// The interfaces of the guest's own stack.
+    pub(crate) fn interfaces(&self) -> Option<Vec<InterfaceInfo>> {
+        let net = self.inet()?.net();
+        Some(net.with(|stack| stack.interfaces().collect()))
     }
 
     /// A socket (socket(2)).

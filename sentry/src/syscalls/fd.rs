@@ -9,9 +9,9 @@ use crate::fs::pipe::PipeEnd;
 use crate::fs::tmpfs::TmpFile;
 use crate::syscalls::at::done;
 
-use crate::syscalls::sigio;
 use crate::syscalls::table::Row;
 use crate::syscalls::{Args, Block, SysResult};
+use crate::syscalls::{interface, sigio};
 use crate::task::Task;
 use crate::vfs::file::IoctlCall;
 use crate::vfs::locks::{self, LockOwner, RangeLock};
@@ -257,7 +257,8 @@ pub(crate) fn sys_ioctl(task: &mut Task, args: &Args) -> SysResult {
         }
         _ => {}
     }
-    if let Some(answer) = sigio::ioctl(task, &file, args) {
+    let answer = sigio::ioctl(task, &file, args).or_else(|| interface::ioctl(task, &file, args));
+    if let Some(answer) = answer {
         return answer;
     }
     let value = file.ops().ioctl(&mut IoctlCall {

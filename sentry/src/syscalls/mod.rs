@@ -18,6 +18,7 @@ mod file_meta;
 mod futex;
 mod ids;
 mod inotify;
+mod interface;
 pub(crate) mod limits;
 pub(crate) mod memory;
 mod mount;

@@ -137,6 +137,7 @@ fn split_type(kind: i32) -> Result<(i32, i32), Errno> {
 fn install(task: &Task, socket: Arc<dyn Socket>, flags: i32) -> Result<i32, Errno> {
     // SOCK_NONBLOCK is O_NONBLOCK, SOCK_CLOEXEC is O_CLOEXEC.
     let file = SocketFile::open(socket, task.path_context(), flags);
+    task.kernel.network().note_open(&file);
     task.fds.install(
         file,
         flags & libc::SOCK_CLOEXEC != 0,

@@ -7,6 +7,7 @@
 mod links;
 mod maps;
 mod mounts;
+mod net;
 mod node;
 mod stat;
 mod status;

@@ -145,29 +145,3 @@ static NET: &[SystemEntry] = &[
     ),
     SystemEntry::dir("unix", &[fixed!("max_dgram_qlen", 512)]),
 ];
-
-/// Tables of a network without anything in them: headers, as programs expect to find them.
-pub(super) static NET_FILES: &[SystemEntry] = &[
-    SystemEntry::file("dev", |_, _| {
-        "Inter-|   Receive                                                |  Transmit\n \
-         face |bytes    packets errs drop fifo frame compressed multicast|bytes    packets errs \
-         drop fifo colls carrier compressed\n"
-            .into()
-    }),
-    SystemEntry::file("tcp", |_, _| SOCKETS.into()),
-    SystemEntry::file("udp", |_, _| SOCKETS.into()),
-    SystemEntry::file("raw", |_, _| SOCKETS.into()),
-    SystemEntry::file("unix", |_, _| {
-        "Num       RefCount Protocol Flags    Type St Inode Path\n".into()
-    }),
-    SystemEntry::file("route", |_, _| {
-        "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT\n"
-            .into()
-    }),
-    SystemEntry::file("arp", |_, _| {
-        "IP address       HW type     Flags       HW address            Mask     Device\n".into()
-    }),
-];
-
-const SOCKETS: &str = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   \
-                       uid  timeout inode\n";

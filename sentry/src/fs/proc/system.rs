@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 
 use super::node::{SystemEntry, SystemNode};
 use super::stat::TICK_NS;
-use super::sysctl;
+use super::{net, sysctl};
 use crate::kernel::Kernel;
 use crate::platform::cpus;
 use crate::vfs::PathContext;
@@ -30,7 +30,7 @@ pub(super) static ENTRIES: &[SystemEntry] = &[
         name: "mounts",
         node: SystemNode::Link("self/mounts"),
     },
-    SystemEntry::dir("net", sysctl::NET_FILES),
+    SystemEntry::dir("net", net::ENTRIES),
 ];
 
 const DEVICES: &str = "Character devices:\n  1 mem\n  5 /dev/tty\n136 pts\n\nBlock devices:\n";

@@ -3,13 +3,13 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use netstack::host::Net;
-use netstack::link::Medium;
 use netstack::network::addr::Cidr;
 use netstack::network::route::Route;
 use netstack::stack::InterfaceInfo;
 use sentry_abi::Errno;
 
 use super::message::{Answer, Message, Request, attribute};
+use crate::net::link::{self, LinkKind, index};
 use crate::vfs::Credentials;
 use crate::vfs::creds::cap;
 
@@ -24,6 +24,9 @@ const IFINFO: usize = 16;
 const RTMSG: usize = 12;
 
 const RTA_DST: u16 = 1;
+const RTA_UID: u16 = 25;
+const RTM_F_CLONED: u32 = 0x200;
+const RTCF_LOCAL: u32 = 1 << 31;
 const RT_TABLE_MAIN: u8 = 254;
 const RT_TABLE_LOCAL: u8 = 255;
 const RT_SCOPE_LINK: u8 = 253;
@@ -68,10 +71,12 @@ fn serve(
     let (interfaces, routes): (Vec<_>, Vec<_>) =
         net.with(|stack| (stack.interfaces().collect(), stack.routes().collect()));
     match (request.kind, dump) {
-        (libc::RTM_GETLINK, true) => Ok(Some(reply.dump(interfaces.iter().map(link).collect()))),
+        (libc::RTM_GETLINK, true) => {
+            Ok(Some(reply.dump(interfaces.iter().map(new_link).collect())))
+        }
         (libc::RTM_GETLINK, false) => {
             let wanted = wanted_link(&interfaces, request.body)?;
-            Ok(Some(reply.single(&link(wanted))))
+            Ok(Some(reply.single(&new_link(wanted))))
         }
         (libc::RTM_GETADDR, true) => {
             let shown = interfaces.iter().filter(|_| v4);
@@ -83,7 +88,7 @@ fn serve(
             Ok(Some(reply.dump(messages.collect())))
         }
         (libc::RTM_GETROUTE, false) => {
-            let message = route_to(&interfaces, &routes, request.body)?;
+            let message = route_to(&interfaces, &routes, request.body, creds.uid)?;
             Ok(Some(reply.single(&message)))
         }
         // The two low bits say new, delete, get or set; all but get change something.
@@ -93,11 +98,6 @@ fn serve(
         }
         _ => Err(Errno::EOPNOTSUPP),
     }
-}
-
-/// Interface numbers of Linux start at 1.
-fn index(interface: &InterfaceInfo) -> u32 {
-    u32::from(interface.id.0) + 1
 }
 
 fn wanted_link<'a>(
@@ -119,30 +119,20 @@ fn wanted_link<'a>(
 }
 
 /// RTM_NEWLINK
-fn link(interface: &InterfaceInfo) -> Message {
-    const LOWER_UP: i32 = 1 << 16;
-    let common = libc::IFF_UP | libc::IFF_RUNNING | LOWER_UP;
-    let ethernet = interface.caps.medium == Medium::Ethernet;
-    let (kind, flags) = if interface.is_loopback {
-        (libc::ARPHRD_LOOPBACK, common | libc::IFF_LOOPBACK)
-    } else if ethernet {
-        let flags = common | libc::IFF_BROADCAST | libc::IFF_MULTICAST;
-        (libc::ARPHRD_ETHER, flags)
-    } else {
-        let flags = common | libc::IFF_POINTOPOINT | libc::IFF_NOARP | libc::IFF_MULTICAST;
-        (libc::ARPHRD_NONE, flags)
-    };
+fn new_link(interface: &InterfaceInfo) -> Message {
+    let kind = link::kind(interface);
+    let ethernet = kind == LinkKind::Ethernet;
     let fixed = [
         &[0, 0][..],
-        &kind.to_ne_bytes(),
+        &kind.hardware_type().to_ne_bytes(),
         &index(interface).to_ne_bytes(),
-        &flags.to_ne_bytes(),
+        &link::flags(interface).to_ne_bytes(),
         &[0; 4],
     ]
     .concat();
     let mut message = Message::new(libc::RTM_NEWLINK, &fixed);
     message.put_text(libc::IFLA_IFNAME, &interface.name);
-    message.put_u32(libc::IFLA_TXQLEN, 1000);
+    message.put_u32(libc::IFLA_TXQLEN, link::TX_QUEUE);
     // IF_OPER_UNKNOWN for devices that don't tell, IF_OPER_UP else.
     message.put(libc::IFLA_OPERSTATE, &[if ethernet { 6 } else { 0 }]);
     message.put(libc::IFLA_LINKMODE, &[0]);
@@ -150,7 +140,7 @@ fn link(interface: &InterfaceInfo) -> Message {
     message.put_u32(libc::IFLA_GROUP, 0);
     message.put(libc::IFLA_CARRIER, &[1]);
     message.put_text(libc::IFLA_QDISC, "noqueue");
-    if ethernet || interface.is_loopback {
+    if kind != LinkKind::Ip {
         let broadcast = if ethernet { [0xff; 6] } else { [0; 6] };
         message.put(libc::IFLA_ADDRESS, &interface.mac.0);
         message.put(libc::IFLA_BROADCAST, &broadcast);
@@ -192,8 +182,8 @@ fn addresses(interface: &InterfaceInfo) -> Vec<Message> {
     interface.addrs.iter().filter_map(one).collect()
 }
 
-/// RTM_NEWROUTE; with `to`, the answer to who asked for the way to it.
-fn route(route: &Route, interfaces: &[InterfaceInfo], to: Option<Ipv4Addr>) -> Message {
+/// RTM_NEWROUTE; with `to`, the answer to the user who asked for the way there.
+fn route(route: &Route, interfaces: &[InterfaceInfo], to: Option<(Ipv4Addr, u32)>) -> Message {
     let interface = interfaces.iter().find(|i| i.id == route.iface);
     let loopback = interface.is_some_and(|i| i.is_loopback);
     let (table, scope, kind) = match (loopback, route.gateway) {
@@ -201,9 +191,17 @@ fn route(route: &Route, interfaces: &[InterfaceInfo], to: Option<Ipv4Addr>) -> M
         (false, None) => (RT_TABLE_MAIN, RT_SCOPE_LINK, libc::RTN_UNICAST),
         (false, Some(_)) => (RT_TABLE_MAIN, 0, libc::RTN_UNICAST),
     };
+    // The way to one destination is a thing of its own, made from the table (`rt_fill_info`).
+    let (table, scope, flags) = match (to, loopback) {
+        (None, _) => (table, scope, 0),
+        (Some(_), false) => (RT_TABLE_MAIN, 0, RTM_F_CLONED),
+        (Some(_), true) => (RT_TABLE_MAIN, 0, RTM_F_CLONED | RTCF_LOCAL),
+    };
     let own = |cidr: &&Cidr| cidr.network() == route.dest.network();
     let connected = interface.and_then(|i| i.addrs.iter().find(own));
-    let protocol = if connected.is_some() {
+    let protocol = if to.is_some() {
+        libc::RTPROT_UNSPEC
+    } else if connected.is_some() {
         libc::RTPROT_KERNEL
     } else {
         libc::RTPROT_BOOT
@@ -214,11 +212,11 @@ fn route(route: &Route, interfaces: &[InterfaceInfo], to: Option<Ipv4Addr>) -> M
         route.dest.prefix_len()
     };
     let head = [libc::AF_INET as u8, len, 0, 0];
-    let fixed = [head, [table, protocol, scope, kind], [0; 4]].concat();
+    let fixed = [head, [table, protocol, scope, kind], flags.to_ne_bytes()].concat();
     let mut message = Message::new(libc::RTM_NEWROUTE, &fixed);
     message.put_u32(libc::RTA_TABLE, table.into());
     match (to, route.dest.network().addr()) {
-        (Some(to), _) => message.put(RTA_DST, &to.octets()),
+        (Some((to, _)), _) => message.put(RTA_DST, &to.octets()),
         (None, IpAddr::V4(dest)) if len > 0 => message.put(RTA_DST, &dest.octets()),
         _ => {}
     }
@@ -234,11 +232,19 @@ fn route(route: &Route, interfaces: &[InterfaceInfo], to: Option<Ipv4Addr>) -> M
         message.put(libc::RTA_GATEWAY, &gateway.octets());
     }
     message.put_u32(libc::RTA_OIF, u32::from(route.iface.0) + 1);
+    if let Some((_, uid)) = to {
+        message.put_u32(RTA_UID, uid);
+    }
     message
 }
 
 /// `ip route get`
-fn route_to(interfaces: &[InterfaceInfo], routes: &[Route], body: &[u8]) -> Result<Message, Errno> {
+fn route_to(
+    interfaces: &[InterfaceInfo],
+    routes: &[Route],
+    body: &[u8],
+    uid: u32,
+) -> Result<Message, Errno> {
     let to = attribute(body, RTMSG, RTA_DST).and_then(|bytes| bytes.first_chunk::<4>());
     let to = Ipv4Addr::from(*to.ok_or(Errno::EINVAL)?);
     let local = |interface: &&InterfaceInfo| {
@@ -258,9 +264,9 @@ fn route_to(interfaces: &[InterfaceInfo], routes: &[Route], body: &[u8]) -> Resu
             src: Some(to.into()),
             mtu: None,
         };
-        return Ok(route(&own, interfaces, Some(to)));
+        return Ok(route(&own, interfaces, Some((to, uid))));
     }
     let best = routes.iter().find(|entry| entry.dest.contains(to.into()));
     let best = best.ok_or(Errno::ENETUNREACH)?;
-    Ok(route(best, interfaces, Some(to)))
+    Ok(route(best, interfaces, Some((to, uid))))
 }
