@@ -80,6 +80,15 @@ pub(crate) const ALL: &[Case] = &[
         ),
     },
     Case {
+        name: "python_cpu_time",
+        needs: &["python3"],
+        script: concat!(
+            "python3 - <<'EOF'\n",
+            include_str!("cpu_time_script.py"),
+            "\nEOF\n"
+        ),
+    },
+    Case {
         name: "python_network",
         needs: &["python3", "ip"],
         script: concat!(

@@ -7,6 +7,7 @@ use crate::loader::vdso;
 use crate::syscalls::{Args, Block, OnSignal, Outcome, Row, SysResult};
 use crate::task::{Task, cpu};
 use crate::time::{self, SECOND};
+use crate::wait::Ready;
 
 pub(crate) const ROWS: &[Row] = &[
     Row::full(libc::SYS_clock_gettime, "clock_gettime", sys_clock_gettime),
@@ -38,10 +39,11 @@ pub(crate) const ROWS: &[Row] = &[
     Row::full(libc::SYS_gettimeofday, "gettimeofday", sys_gettimeofday),
     Row::full(libc::SYS_time, "time", sys_time),
     Row::full(libc::SYS_nanosleep, "nanosleep", sys_nanosleep),
-    Row::full(
+    Row::partial(
         libc::SYS_clock_nanosleep,
         "clock_nanosleep",
         sys_clock_nanosleep,
+        "no CPU-time clocks of other processes",
     ),
 ];
 
@@ -145,8 +147,13 @@ fn sys_clock_nanosleep(task: &mut Task, args: &Args) -> SysResult {
         libc::CLOCK_BOOTTIME,
         libc::CLOCK_TAI,
     ];
+    // The C library names the caller's process by its dynamic clock, with id 0.
+    const OWN_PROCESS: i32 = -6;
+    if [libc::CLOCK_PROCESS_CPUTIME_ID, OWN_PROCESS].contains(&clock) {
+        return sleep_on_cpu_time(task, args);
+    }
     if !served.contains(&clock) {
-        let cpu = clock == libc::CLOCK_PROCESS_CPUTIME_ID || clock < 0;
+        let cpu = clock == libc::CLOCK_THREAD_CPUTIME_ID || clock < 0;
         return Err(if cpu {
             Errno::EOPNOTSUPP
         } else {
@@ -168,6 +175,36 @@ fn sys_clock_nanosleep(task: &mut Task, args: &Args) -> SysResult {
     Ok(Block::idle()
         .until(Some(deadline))
         .on_signal(OnSignal::RestartUnlessHandled)
+        .into())
+}
+
+/// Sleeps until the process has used CPU time (`process_cpu_nsleep`).
+fn sleep_on_cpu_time(task: &mut Task, args: &Args) -> SysResult {
+    let time = time::read_timespec(task, args.ptr(2))?;
+    let absolute = args.int(1) & libc::TIMER_ABSTIME != 0;
+    let now: u64 = cpu::of_process(task).iter().sum();
+    // Computed once: later attempts find it there.
+    if task.call_state.progress == 0 {
+        let until = if absolute {
+            time
+        } else {
+            now.saturating_add(time)
+        };
+        task.call_state.progress = until.max(1);
+    }
+    let until = task.call_state.progress;
+    if now >= until {
+        return Ok(Outcome::Value(0));
+    }
+    if !absolute && args.ptr(3) != 0 {
+        task.mm
+            .write_val(args.ptr(3), &time::to_timespec(until - now))?;
+    }
+    let process = task.process();
+    process.cpu_timers.sleep_until(until);
+    process.cpu_timers.arm(process);
+    Ok(Block::on_queue(&process.cpu_timers.events, Ready::IN)
+        .on_signal(OnSignal::Interrupt)
         .into())
 }
 

@@ -59,6 +59,9 @@ fn set_own(task: &Task, resource: u32, new: Limit) -> Result<(), Errno> {
     let limits = &task.process().limits;
     limits.set(resource, new, task.creds.has(cap::SYS_RESOURCE))?;
     exec::apply_limits(&task.mm, limits);
+    if resource == libc::RLIMIT_CPU {
+        task.process().cpu_timers.arm(task.process());
+    }
     Ok(())
 }
 
@@ -101,6 +104,9 @@ fn other(task: &Task, pid: i32, resource: u32, new: Option<Limit>) -> Result<Lim
         target.process.limits.set(resource, new, privileged)?;
         if let Some(mm) = target.view().mm {
             exec::apply_limits(&mm, &target.process.limits);
+        }
+        if resource == libc::RLIMIT_CPU {
+            target.process.cpu_timers.arm(&target.process);
         }
     }
     Ok(old)

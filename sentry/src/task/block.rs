@@ -70,6 +70,7 @@ fn sleep(task: &Task, deadline_ns: Option<u64>) -> bool {
             Some(Duration::from_nanos(left))
         }
     };
+    crate::time::cpu_timers::check(task);
     task.shared.set_state(RunState::Sleeping);
     task.shared.parker.park(timeout);
     task.shared.set_state(RunState::Running);

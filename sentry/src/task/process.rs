@@ -8,7 +8,8 @@ use parking_lot::{Mutex, RwLock};
 
 use crate::kernel::Kernel;
 use crate::signals::{ActionTable, Pending};
-use crate::task::limits::Limits;
+use crate::task::limits::{INFINITY, Limits};
+use crate::time::cpu_timers::CpuTimers;
 use crate::time::timers::ProcessTimers;
 use crate::vfs::file::FileOps;
 use crate::vfs::{OpenFile, VfsPath};
@@ -53,6 +54,8 @@ pub struct Process {
     pub(crate) death_signal: AtomicI32,
     /// Interval and POSIX timers.
     pub(crate) timers: Mutex<ProcessTimers>,
+    /// What waits for CPU time to pass.
+    pub(crate) cpu_timers: CpuTimers,
     /// CPU time of threads that have ended: user, system, nanoseconds.
     pub(crate) dead_cpu: [AtomicU64; 2],
     /// CPU time of children that were waited for.
@@ -105,6 +108,7 @@ impl Process {
         Arc::new(Self {
             pid: origin.pid,
             kernel: Arc::downgrade(kernel),
+            cpu_timers: CpuTimers::new(origin.limits.soft(libc::RLIMIT_CPU) != INFINITY),
             limits: origin.limits,
             start_ns: crate::time::monotonic_ns(),
             ppid: AtomicI32::new(origin.ppid),

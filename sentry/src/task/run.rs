@@ -10,6 +10,7 @@ use crate::signals::deliver::{self, Attended};
 use crate::signals::{SigInfo, frame};
 use crate::syscalls::dispatch;
 use crate::task::{Task, TaskShared, exit};
+use crate::time::cpu_timers;
 
 /// Stack of a Sentry thread that runs a guest task. Handlers are shallow; pages are only committed when
 /// touched.
@@ -43,6 +44,8 @@ fn run(mut task: Task) {
     task.shared.parker.attach();
     set_current(&task.shared);
     task.shared.set_interrupt(task.context.interrupt_handle());
+    // The first look of a process that begins with a limit.
+    cpu_timers::check(&task);
     let outcome = std::panic::catch_unwind(AssertUnwindSafe(|| while step(&mut task) {}));
     if outcome.is_err() {
         // A defect of the Sentry: only this process pays for it.
@@ -53,6 +56,9 @@ fn run(mut task: Task) {
 
 /// One stay in guest code and what it led to; false when the task has ended.
 fn step(task: &mut Task) -> bool {
+    if task.shared.wants_attention() {
+        cpu_timers::check(task);
+    }
     let unsettled = task.signals.ready.is_some() || task.signals.saved_mask.is_some();
     if (unsettled || task.shared.wants_attention()) && !settle(task) {
         return false;

@@ -1,5 +1,6 @@
 //! Clocks and timers.
 
+pub(crate) mod cpu_timers;
 pub mod queue;
 pub mod timers;
 

@@ -8,8 +8,7 @@ use sentry_abi::Errno;
 
 use crate::kernel::Kernel;
 use crate::signals::SigInfo;
-use crate::task::Process;
-use crate::time::monotonic_ns;
+use crate::task::{Process, TaskShared, cpu};
 use crate::time::queue::{Expire, TimerId, TimerQueue};
 
 /// Most POSIX timers of a process.
@@ -18,8 +17,8 @@ const MAX_TIMERS: usize = 1024;
 /// The timers of a process.
 #[derive(Default)]
 pub struct ProcessTimers {
-    /// ITIMER_REAL and alarm(2).
-    real: Option<Arc<SignalTimer>>,
+    /// ITIMER_REAL (and alarm(2)), ITIMER_VIRTUAL, ITIMER_PROF.
+    interval: [Option<Arc<SignalTimer>>; 3],
     posix: BTreeMap<i32, Arc<SignalTimer>>,
     next_id: i32,
 }
@@ -27,7 +26,7 @@ pub struct ProcessTimers {
 /// When a timer fires next, and how often.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Setting {
-    /// Monotonic guest clock, nanoseconds; `None` is disarmed.
+    /// On the timer's clock, nanoseconds; `None` is disarmed.
     pub(crate) deadline_ns: Option<u64>,
     /// 0 is once.
     pub(crate) interval_ns: u64,
@@ -42,13 +41,26 @@ pub(crate) enum Notify {
     Signal { info: SigInfo, tid: i32 },
 }
 
+/// What a timer's deadline is counted on.
+#[derive(Clone, Debug)]
+pub(crate) enum TimerClock {
+    /// Time that passes by itself (`CLOCK_*`); deadlines are on the monotonic clock.
+    Wall(i32),
+    /// CPU time of the process in its own code.
+    User,
+    /// CPU time of the process.
+    Process,
+    /// CPU time of one of its threads.
+    Thread(Weak<TaskShared>),
+}
+
 /// A timer that raises a signal.
 pub(crate) struct SignalTimer {
     queue_id: TimerId,
     process: Weak<Process>,
     notify: Notify,
     /// The clock it was made for.
-    pub(crate) clock: i32,
+    pub(crate) clock: TimerClock,
     state: Mutex<State>,
 }
 
@@ -59,7 +71,7 @@ struct State {
 }
 
 impl SignalTimer {
-    fn new(process: &Arc<Process>, notify: Notify, clock: i32) -> Arc<Self> {
+    fn new(process: &Arc<Process>, notify: Notify, clock: TimerClock) -> Arc<Self> {
         Arc::new(Self {
             queue_id: TimerId::new(),
             process: Arc::downgrade(process),
@@ -79,9 +91,14 @@ impl SignalTimer {
             state.overrun = 0;
             std::mem::replace(&mut state.setting, new)
         };
-        match new.deadline_ns {
-            None => TimerQueue::get().clear(self.queue_id),
-            Some(at) => {
+        match (new.deadline_ns, &self.clock) {
+            (None, _) => TimerQueue::get().clear(self.queue_id),
+            (Some(_), TimerClock::User | TimerClock::Process | TimerClock::Thread(_)) => {
+                if let Some(process) = self.process.upgrade() {
+                    process.cpu_timers.arm(&process);
+                }
+            }
+            (Some(at), TimerClock::Wall(_)) => {
                 let this: Weak<dyn Expire> = Arc::<Self>::downgrade(self);
                 if !TimerQueue::get().set(self.queue_id, at, this) {
                     return Err(Errno::EAGAIN);
@@ -89,6 +106,19 @@ impl SignalTimer {
             }
         }
         Ok(old)
+    }
+
+    /// The CPU time that it looks at, of a process that has used this much; `None` for other clocks.
+    pub(crate) fn cpu_now(&self, user_ns: u64, total_ns: u64) -> Option<u64> {
+        match &self.clock {
+            TimerClock::Wall(_) => None,
+            TimerClock::User => Some(user_ns),
+            TimerClock::Process => Some(total_ns),
+            TimerClock::Thread(thread) => {
+                let thread = thread.upgrade()?;
+                Some(cpu::of_thread(&thread).iter().sum())
+            }
+        }
     }
 
     /// What is set.
@@ -155,30 +185,26 @@ impl Drop for SignalTimer {
 }
 
 impl ProcessTimers {
-    /// setitimer(ITIMER_REAL); returns what was set before.
-    ///
-    /// # Errors
-    /// EAGAIN.
-    pub(crate) fn set_real(
-        &mut self,
-        process: &Arc<Process>,
-        new: Setting,
-    ) -> Result<Setting, Errno> {
-        let timer = self.real.get_or_insert_with(|| {
-            let notify = Notify::Signal {
-                info: SigInfo::kernel(libc::SIGALRM),
-                tid: 0,
-            };
-            SignalTimer::new(process, notify, libc::CLOCK_MONOTONIC)
+    /// An interval timer (`ITIMER_*`), made when it is first used.
+    pub(crate) fn interval(&mut self, process: &Arc<Process>, which: usize) -> Arc<SignalTimer> {
+        let (signo, clock) = match which as i32 {
+            libc::ITIMER_VIRTUAL => (libc::SIGVTALRM, TimerClock::User),
+            libc::ITIMER_PROF => (libc::SIGPROF, TimerClock::Process),
+            _ => (libc::SIGALRM, TimerClock::Wall(libc::CLOCK_MONOTONIC)),
+        };
+        let timer = self.interval[which].get_or_insert_with(|| {
+            let info = SigInfo::kernel(signo);
+            SignalTimer::new(process, Notify::Signal { info, tid: 0 }, clock)
         });
-        timer.set(new)
+        Arc::clone(timer)
     }
 
-    /// getitimer(ITIMER_REAL).
-    pub(crate) fn real(&self) -> Setting {
-        self.real
-            .as_ref()
-            .map_or(Setting::default(), |timer| timer.setting())
+    /// All timers on clocks of CPU time.
+    pub(crate) fn of_cpu_time(&self) -> Vec<Arc<SignalTimer>> {
+        let all = self.interval.iter().flatten().chain(self.posix.values());
+        all.filter(|timer| !matches!(timer.clock, TimerClock::Wall(_)))
+            .cloned()
+            .collect()
     }
 
     /// timer_create(2): the new timer's id. `make` says what it does, given that id.
@@ -188,7 +214,7 @@ impl ProcessTimers {
     pub(crate) fn create(
         &mut self,
         process: &Arc<Process>,
-        clock: i32,
+        clock: TimerClock,
         make: impl FnOnce(i32) -> Notify,
     ) -> Result<i32, Errno> {
         if self.posix.len() >= MAX_TIMERS {
@@ -224,9 +250,9 @@ impl ProcessTimers {
 }
 
 impl Setting {
-    /// Time left, nanoseconds; 0 if disarmed. An armed timer shows at least 1.
-    pub(crate) fn left_ns(&self) -> u64 {
+    /// Time left at `now_ns` of its clock, nanoseconds; 0 if disarmed. An armed timer shows at least 1.
+    pub(crate) fn left_ns(&self, now_ns: u64) -> u64 {
         self.deadline_ns
-            .map_or(0, |at| at.saturating_sub(monotonic_ns()).max(1))
+            .map_or(0, |at| at.saturating_sub(now_ns).max(1))
     }
 }
