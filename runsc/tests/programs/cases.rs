@@ -89,6 +89,29 @@ pub(crate) const ALL: &[Case] = &[
         ),
     },
     Case {
+        name: "python_xattrs",
+        needs: &["python3"],
+        script: concat!(
+            "python3 - <<'EOF'\n",
+            include_str!("xattr_script.py"),
+            "\nEOF\n"
+        ),
+    },
+    Case {
+        name: "process_tools",
+        needs: &["ps", "top", "free", "uptime", "pgrep"],
+        script: r#"
+            sleep 1000.$$ & p=$!; exec 9</etc/passwd; until grep -q '(sleep) S' /proc/$p/stat; do :; done
+            ps -o stat= -o ni= -o args= -p $p | tr -s ' ' | sed "s/1000[.]$$/1000.PARENT/"; ps -o ppid= -p $p | tr -d ' ' | sed "s/^$$\$/the shell/"
+            ps -e -o args= | grep -c "^sleep 1000.$$\$"; pgrep -x -P $$ sleep | sed "s/^$p\$/found/"; top -bn1 -p $p | tail -n 1 | awk '{print $2, $3, $4, $8, $NF}'
+            free | awk '{print $1, NF}' | tail -n 2; free | awk '/^Mem/ {print ($2 >= $3 + $4 - 1)}'; uptime | grep -c 'load average'
+            tr '\0' ' ' < /proc/$p/cmdline | sed "s/1000[.]$$/1000.PARENT/"; echo; readlink /proc/$p/exe; readlink /proc/$p/cwd; readlink /proc/$$/fd/9; tr '\0' '\n' < /proc/$p/environ | grep ^LC_ALL
+            awk '{print NF}' /proc/$p/stat; cut -d ' ' -f 1-4 /proc/$p/stat | sed "s/$p/PID/;s/$$/PARENT/"; grep -E '^(Name|State|Threads|Uid)' /proc/$p/status
+            grep -c 'r-xp.*sleep' /proc/$p/maps; grep -E '^(pos|flags)' /proc/$$/fdinfo/9; awk '$2 == "/proc" {print $1, $3}' /proc/self/mounts
+            kill $p; wait $p; echo $?; ps -p $p > /dev/null; echo $?
+        "#,
+    },
+    Case {
         name: "python_network",
         needs: &["python3", "ip"],
         script: concat!(

@@ -56,6 +56,17 @@ t.join()
 print(woken, time.process_time() - begun > 0.045)
 print(libc.clock_nanosleep(3, 0, struct.pack("qq", 0, 1), None), libc.clock_nanosleep(2, 0, struct.pack("qq", 0, 1 << 40), None))
 
+section("the time of others")
+child = os.fork()
+if child == 0:
+    busy_until(lambda: False)
+def ticks(pid):
+    return sum(map(int, open("/proc/%d/stat" % pid).read().rsplit(")", 1)[1].split()[11:13]))
+busy_until(lambda: ticks(child) >= 20)
+os.kill(child, signal.SIGKILL)
+os.waitpid(child, 0)
+print("it grows")
+
 section("RLIMIT_CPU")
 for handled in (False, True):
     child = os.fork()

@@ -8,8 +8,8 @@ use smallvec::SmallVec;
 
 use crate::signals::deliver::{self, Attended};
 use crate::syscalls::{Args, Block, Handler, OnSignal, Outcome, QueueRef, SysResult, WaitOn};
-use crate::task::Task;
 use crate::task::shared::RunState;
+use crate::task::{Task, run};
 use crate::wait::{WaitId, WaitQueue};
 
 /// How a wait ended.
@@ -70,6 +70,7 @@ fn sleep(task: &Task, deadline_ns: Option<u64>) -> bool {
             Some(Duration::from_nanos(left))
         }
     };
+    run::account(task);
     crate::time::cpu_timers::check(task);
     task.shared.set_state(RunState::Sleeping);
     task.shared.parker.park(timeout);

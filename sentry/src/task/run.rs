@@ -57,6 +57,9 @@ fn run(mut task: Task) {
 /// One stay in guest code and what it led to; false when the task has ended.
 fn step(task: &mut Task) -> bool {
     if task.shared.wants_attention() {
+        if task.shared.take_account_request() {
+            account(task);
+        }
         cpu_timers::check(task);
     }
     let unsettled = task.signals.ready.is_some() || task.signals.saved_mask.is_some();

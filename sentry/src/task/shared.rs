@@ -28,6 +28,8 @@ pub struct TaskShared {
     in_guest: AtomicBool,
     state: AtomicU8,
     interrupt: Mutex<Option<Arc<dyn Interrupt>>>,
+    /// Somebody wants to know the CPU time: it is accounted for at the next occasion.
+    account_wanted: AtomicBool,
     /// CPU time of guest code, nanoseconds.
     pub(crate) user_ns: AtomicU64,
     /// CPU time of the Sentry on its behalf, nanoseconds.
@@ -79,6 +81,7 @@ impl TaskShared {
             in_guest: AtomicBool::new(false),
             state: AtomicU8::new(RunState::Running as u8),
             interrupt: Mutex::new(None),
+            account_wanted: AtomicBool::new(false),
             user_ns: AtomicU64::new(0),
             system_ns: AtomicU64::new(0),
         })
@@ -98,6 +101,7 @@ impl TaskShared {
             in_guest: AtomicBool::new(false),
             state: AtomicU8::new(RunState::Running as u8),
             interrupt: Mutex::new(None),
+            account_wanted: AtomicBool::new(false),
             user_ns: load(&old.user_ns),
             system_ns: load(&old.system_ns),
         })
@@ -162,6 +166,19 @@ impl TaskShared {
         {
             handle.interrupt();
         }
+    }
+
+    /// Makes a running task account for its CPU time soon. One that sleeps has done so.
+    pub(crate) fn ask_account(&self) {
+        if self.state() == RunState::Running {
+            self.account_wanted.store(true, Ordering::SeqCst);
+            self.kick();
+        }
+    }
+
+    /// Takes the request of [`TaskShared::ask_account`].
+    pub(crate) fn take_account_request(&self) -> bool {
+        self.account_wanted.swap(false, Ordering::SeqCst)
     }
 
     /// True if the task has been asked to look at its signals and stop requests.

@@ -178,8 +178,10 @@ fn check_xattr(cx: &PathContext, path: &VfsPath, name: &[u8], want: u32) -> Resu
             Ok(())
         };
     }
-    if !name.starts_with(b"user.") {
-        return Err(Errno::EOPNOTSUPP);
+    match name.strip_prefix(b"user.") {
+        None => return Err(Errno::EOPNOTSUPP),
+        Some([]) => return Err(Errno::EINVAL),
+        Some(_) => {}
     }
     if !matches!(kind, FileType::Regular | FileType::Directory) {
         let error = if want == MAY_WRITE {

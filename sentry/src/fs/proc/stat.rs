@@ -1,29 +1,26 @@
 //! /proc/PID/stat and statm.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use sentry_abi::Errno;
 
 use crate::kernel::Kernel;
 use crate::mm::MemUsage;
-use crate::task::TaskShared;
+use crate::task::{TaskShared, cpu};
 
 /// Nanoseconds of a clock tick (USER_HZ is 100).
 pub(super) const TICK_NS: u64 = 10_000_000;
 
-/// User and system CPU time of the whole process, nanoseconds.
+/// User and system CPU time of the whole process, nanoseconds. Threads that run guest code now are asked
+/// to account for it, so that whoever looks again sees how it grows.
 pub(super) fn cpu_ns(kernel: &Kernel, task: &TaskShared) -> (u64, u64) {
     let tree = kernel.tree.lock();
     let Some(node) = tree.node(task.process.pid) else {
         return (0, 0);
     };
-    node.threads.iter().fold((0, 0), |(user, system), thread| {
-        (
-            user + thread.user_ns.load(Ordering::Relaxed),
-            system + thread.system_ns.load(Ordering::Relaxed),
-        )
-    })
+    node.threads.iter().for_each(|thread| thread.ask_account());
+    let [user, system] = cpu::of_node(node);
+    (user, system)
 }
 
 pub(super) fn threads(kernel: &Kernel, task: &TaskShared) -> usize {
