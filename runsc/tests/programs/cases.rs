@@ -98,6 +98,20 @@ pub(crate) const ALL: &[Case] = &[
         ),
     },
     Case {
+        name: "nginx_reload_and_stop",
+        needs: &["nginx", "curl"],
+        script: r#"
+            d=$(mktemp -d); cd $d; mkdir html; echo page > html/index.html
+            conf() { printf 'daemon off; error_log %s/log; pid %s/pid; user root; worker_processes 2; events {} http { access_log off; client_body_temp_path %s/t1; proxy_temp_path %s/t2; fastcgi_temp_path %s/t3; uwsgi_temp_path %s/t4; scgi_temp_path %s/t5; server { listen 127.0.0.1:8085; root %s/html; add_header X-Generation %s; } }' $d $d $d $d $d $d $d $d $1 > conf; }
+            generation() { curl -s -D - -o /dev/null http://127.0.0.1:8085/ | grep -i x-generation | tr -d '\r'; }
+            conf first; nginx -c $d/conf -e stderr & p=$!; until curl -s http://127.0.0.1:8085/; do :; done
+            generation; pgrep -P $p | wc -l; old=$(pgrep -P $p | sort | tr '\n' ' ')
+            conf second; kill -HUP $p; until generation | grep second; do :; done
+            for worker in $old; do while kill -0 $worker 2>/dev/null; do :; done; done; pgrep -P $p | wc -l
+            kill -TERM $p; wait $p; echo $?; curl -s http://127.0.0.1:8085/; echo $?; ls pid 2>&1 | wc -l; rm -r $d
+        "#,
+    },
+    Case {
         name: "process_tools",
         needs: &["ps", "top", "free", "uptime", "pgrep"],
         script: r#"

@@ -25,7 +25,7 @@ pub(crate) const ROWS: &[Row] = &[
         libc::SYS_socket,
         "socket",
         sys_socket,
-        "AF_INET (stream, datagram, ICMP echo), AF_UNIX",
+        "AF_INET (stream, datagram, raw), AF_UNIX, AF_NETLINK (route); AF_INET6 with --network=host",
     ),
     Row::full(libc::SYS_socketpair, "socketpair", sys_socketpair),
     Row::full(libc::SYS_bind, "bind", sys_bind),

@@ -36,5 +36,5 @@ pub(super) fn open(wanted: SocketType) -> Result<Arc<dyn Socket>, Errno> {
     if !known.contains(&wanted.protocol) {
         return Err(Errno::EPROTONOSUPPORT);
     }
-    Ok(HostSocket::own(sys::socket(wanted)?, wanted.family)?)
+    HostSocket::own(sys::socket(wanted)?, wanted.family)
 }
