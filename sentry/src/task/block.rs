@@ -75,6 +75,7 @@ fn sleep(task: &Task, deadline_ns: Option<u64>) -> bool {
     task.shared.set_state(RunState::Sleeping);
     task.shared.parker.park(timeout);
     task.shared.set_state(RunState::Running);
+    crate::time::cpu_timers::check(task);
     true
 }
 

@@ -2,9 +2,9 @@
 //! and sleeps on CPU-time clocks, RLIMIT_CPU.
 //!
 //! Nothing interrupts guest code by itself when CPU time has passed. While something is armed, the timer
-//! thread asks the running threads to look, and each thread looks here before it runs guest code again and
-//! before it sleeps. CPU time passes at most as fast as all CPUs together, so the next moment to look is
-//! never later than what is left, divided by their number.
+//! thread asks the running threads to look, and each thread looks here before it runs guest code again,
+//! before it sleeps and when it wakes; while all sleep nothing happens. CPU time passes at most as fast
+//! as all CPUs together, so the next moment to look is never later than what is left, divided by their number.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
@@ -22,9 +22,6 @@ use crate::wait::{Ready, WaitQueue};
 
 /// Shortest time between two looks: a tick of a kernel with HZ=250.
 const TICK: u64 = 4_000_000;
-
-/// The same while no thread of the process runs.
-const IDLE_TICK: u64 = 20_000_000;
 
 /// When to look again if a running thread does not come by.
 const FALLBACK: u64 = SECOND;
@@ -108,13 +105,12 @@ impl Expire for Ticker {
             let runs = |thread: &&Arc<TaskShared>| thread.state() == RunState::Running;
             node.threads.iter().filter(runs).cloned().collect()
         };
-        let next = if running.is_empty() {
-            IDLE_TICK
-        } else {
-            FALLBACK
-        };
+        // Nobody uses CPU time: whoever wakes looks, and sets the next moment.
+        if running.is_empty() {
+            return None;
+        }
         // Set before they look: what they find is sooner, and stays.
-        process.cpu_timers.look_at(&process, now_ns + next);
+        process.cpu_timers.look_at(&process, now_ns + FALLBACK);
         running.iter().for_each(|thread| thread.kick());
         None
     }
