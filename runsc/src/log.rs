@@ -57,6 +57,15 @@ pub(crate) fn warning(message: &str) {
     let _ = writeln!(std::io::stderr().lock(), "runsc: warning: {message}");
 }
 
+/// Tells what a person at a terminal may want to know; programs find it in the log.
+pub(crate) fn note(message: &str) {
+    to_file("info", message);
+    let stderr = std::io::stderr();
+    if stderr.is_terminal() {
+        let _ = writeln!(stderr.lock(), "runsc: {message}");
+    }
+}
+
 fn sentence(error: &(dyn Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();

@@ -49,16 +49,53 @@ fn host_threads(guest_tasks: i64) -> i64 {
     guest_tasks.saturating_mul(2).saturating_add(64)
 }
 
+/// The directories that [`create`] will make, outermost first.
+///
+/// # Errors
+/// A path that leaves the hierarchy.
+pub(crate) fn planned(bundle: &Bundle) -> Result<Vec<PathBuf>, CgroupError> {
+    let Some(path) = path_of(bundle)? else {
+        return Ok(Vec::new());
+    };
+    let mut dirs = Vec::new();
+    for hierarchy in hierarchies() {
+        // Parents that are there already belong to somebody else.
+        let parents = path
+            .ancestors()
+            .skip(1)
+            .map(|part| hierarchy.mount.join(part));
+        let mut new: Vec<PathBuf> = parents.filter(|dir| !dir.exists()).collect();
+        new.reverse();
+        dirs.append(&mut new);
+        dirs.push(hierarchy.mount.join(path));
+    }
+    Ok(dirs)
+}
+
 /// Makes the container's cgroups with their limits and moves `pid` into them. Without a path in the
-/// bundle and without limits nothing is made.
+/// bundle nothing is made.
 ///
 /// # Errors
 /// A limit that cannot be set; nothing is left then.
-pub(crate) fn create(bundle: &Bundle, pid: i32) -> Result<Vec<PathBuf>, CgroupError> {
+pub(crate) fn create(bundle: &Bundle, pid: i32) -> Result<(), CgroupError> {
     let linux = bundle.spec.linux().as_ref();
     let resources = linux.and_then(|linux| linux.resources().as_ref());
+    let Some(path) = path_of(bundle)? else {
+        return Ok(());
+    };
+    let mut made = Vec::new();
+    let result = create_all(&hierarchies(), path, resources, pid, &mut made);
+    if result.is_err() {
+        let _ = remove(&made);
+    }
+    result
+}
+
+/// The bundle's path below each hierarchy.
+fn path_of(bundle: &Bundle) -> Result<Option<&Path>, CgroupError> {
+    let linux = bundle.spec.linux().as_ref();
     let Some(path) = linux.and_then(|linux| linux.cgroups_path().as_ref()) else {
-        return Ok(Vec::new());
+        return Ok(None);
     };
     if path
         .components()
@@ -66,15 +103,7 @@ pub(crate) fn create(bundle: &Bundle, pid: i32) -> Result<Vec<PathBuf>, CgroupEr
     {
         return Err(CgroupError::BadPath(path.clone()));
     }
-    let path = path.strip_prefix("/").unwrap_or(path);
-    let mut made = Vec::new();
-    match create_all(&hierarchies(), path, resources, pid, &mut made) {
-        Ok(()) => Ok(made),
-        Err(error) => {
-            let _ = remove(&made);
-            Err(error)
-        }
-    }
+    Ok(Some(path.strip_prefix("/").unwrap_or(path)))
 }
 
 fn create_all(
@@ -125,7 +154,8 @@ fn create_all(
     }
 }
 
-/// Removes cgroups that a container had, innermost first; one that is gone already is fine.
+/// Removes cgroups that a container had, innermost first; one that is gone already is fine, and one that
+/// other containers have come to use stays.
 ///
 /// # Errors
 /// EBUSY if a process is still in it.
@@ -137,6 +167,7 @@ pub(crate) fn remove(dirs: &[PathBuf]) -> Result<(), CgroupError> {
             match fs::remove_dir(dir) {
                 Ok(()) => break,
                 Err(error) if error.kind() == io::ErrorKind::NotFound => break,
+                Err(_) if has_children(dir) => break,
                 Err(error) if error.raw_os_error() == Some(libc::EBUSY) && attempts < 500 => {
                     attempts += 1;
                     std::thread::sleep(std::time::Duration::from_millis(2));
@@ -152,6 +183,13 @@ pub(crate) fn remove(dirs: &[PathBuf]) -> Result<(), CgroupError> {
         }
     }
     Ok(())
+}
+
+fn has_children(dir: &Path) -> bool {
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    entries
+        .filter_map(|entry| entry.file_type().ok())
+        .any(|kind| kind.is_dir())
 }
 
 fn make_dir(dir: &Path) -> Result<(), CgroupError> {

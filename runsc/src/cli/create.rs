@@ -40,9 +40,12 @@ pub(super) struct FromBundle {
 
 impl FromBundle {
     /// Creates the container, its process waiting for `start`.
+    ///
+    /// With `foreground` the sandbox ends with this process.
     pub(super) fn create(
         self,
         global: &Global,
+        foreground: bool,
     ) -> Result<lifecycle::Created, Box<dyn std::error::Error>> {
         let bundle = Bundle::load(&self.bundle)?;
         let options = CreateOptions {
@@ -50,6 +53,7 @@ impl FromBundle {
             network: global.network,
             console_socket: self.console_socket,
             pid_file: self.pid_file,
+            foreground,
         };
         Ok(lifecycle::create(
             &global.store()?,
@@ -62,7 +66,7 @@ impl FromBundle {
 
 impl Create {
     pub(super) fn run(self, global: &Global) -> VerbResult {
-        self.from.create(global)?;
+        self.from.create(global, false)?;
         Ok(0)
     }
 }

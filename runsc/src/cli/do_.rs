@@ -1,5 +1,6 @@
 //! `runsc do`
 
+use std::io::{self, IsTerminal};
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
@@ -7,11 +8,13 @@ use clap::Args;
 
 use super::{Global, NetworkMode, VerbResult};
 use crate::container::lifecycle;
+use crate::log;
 use crate::oci::mounts;
 use crate::oci::process::ALL_CAPABILITIES;
 use crate::sandbox::attach;
 use crate::sandbox::network;
 use crate::sandbox::plan::{BootPlan, CapabilitySets, NetworkPlan, ProcessPlan, RootPlan};
+use crate::sandbox::rootless;
 use crate::sandbox::spawn::{self, Namespaces};
 use crate::sandbox::stdio;
 use crate::sandbox::transport::Donation;
@@ -21,6 +24,13 @@ use crate::sandbox::transport::Donation;
 /// The machine's files are its read-only root; what it writes goes to memory and is gone
 /// afterwards. With `--network=sandbox` it has a network stack of its own behind a TUN device,
 /// whose other end is this machine: each can reach the other, see --ip.
+///
+/// An ordinary user's sandbox lives in a user namespace, where he is root: it sees the files that he
+/// may see, and has no network but loopback.
+///
+/// ^C, SIGTERM and other signals to runsc go to the program. It is the first process in there, but
+/// not spared as Linux spares the first one of a PID namespace: a signal that it does not handle
+/// ends it, as if it ran outside.
 #[derive(Args)]
 #[command(verbatim_doc_comment)]
 pub(super) struct Do {
@@ -30,9 +40,10 @@ pub(super) struct Do {
     /// Working directory in the sandbox [default: the present one]
     #[arg(long, value_name = "DIR")]
     cwd: Option<String>,
-    /// Address of the sandbox; the machine's end of the link is the one below it
-    #[arg(long, value_name = "ADDRESS", default_value = "192.168.131.2")]
-    ip: Ipv4Addr,
+    /// Address of the sandbox; the machine's end of the link is the one below it [default: the first
+    /// of 192.168.131.2, .6, .10 ... whose /30 this machine does not use]
+    #[arg(long, value_name = "ADDRESS")]
+    ip: Option<Ipv4Addr>,
     /// Name of the TUN device on this machine
     #[arg(long, value_name = "NAME", default_value = "runsc%d")]
     tun: String,
@@ -46,26 +57,38 @@ pub(super) struct Do {
     command: Vec<String>,
 }
 
+/// True if a person sits there: with all three streams on a terminal the program gets one of the
+/// sandbox's own, with job control; anything redirected stays as it is.
+fn at_terminal() -> bool {
+    io::stdin().is_terminal() && io::stdout().is_terminal() && io::stderr().is_terminal()
+}
+
 impl Do {
     pub(super) fn run(self, global: &Global) -> VerbResult {
+        let rootless = rootless::enter()?;
         let held = attach::hold_signals()?;
         let mut donation = Donation::default();
-        let plan = self.plan(global, &mut donation)?;
+        let terminal = at_terminal();
+        let plan = self.plan(global, terminal, rootless, &mut donation)?;
         let new_network = global.network != NetworkMode::Host;
         let mut spawned = spawn::spawn(Namespaces {
             join: Vec::new(),
             new_network,
+            rootless,
         })?;
         lifecycle::boot(&mut spawned.donor, &plan, donation)?;
+        let raw = terminal.then(stdio::RawTerminal::new).transpose()?;
         // The donor socket stays open until the end: its closing tells the sandbox that we are gone.
         let status = attach::wait(spawned.child, &held)?;
-        drop(spawned.donor);
+        drop((spawned.donor, raw));
         Ok(status)
     }
 
     fn plan(
         &self,
         global: &Global,
+        terminal: bool,
+        rootless: bool,
         donation: &mut Donation,
     ) -> Result<BootPlan, Box<dyn std::error::Error>> {
         let tree = mounts::open_tree(&self.root_dir, true, true).map_err(|source| {
@@ -111,25 +134,37 @@ impl Do {
                 },
                 rlimits: Vec::new(),
                 no_new_privs: false,
-                terminal: false,
+                terminal,
                 stdio: stdio::own(donation)?,
             },
             hostname: "runsc".into(),
-            network: self.network(global, donation)?,
+            network: self.network(global, rootless, donation)?,
             control: None,
+            foreground: true,
         })
     }
 
     fn network(
         &self,
         global: &Global,
+        rootless: bool,
         donation: &mut Donation,
     ) -> Result<NetworkPlan, Box<dyn std::error::Error>> {
         Ok(match global.network {
             NetworkMode::None => NetworkPlan::Loopback,
             NetworkMode::Host => NetworkPlan::Host,
+            NetworkMode::Sandbox if rootless => {
+                log::warning(
+                    "only root can link a sandbox to this machine's network: this one has only loopback (as with --network=none)",
+                );
+                NetworkPlan::Loopback
+            }
             NetworkMode::Sandbox => {
-                NetworkPlan::Tun(network::open_tun(&self.tun, self.ip, donation)?)
+                let tun = network::open_tun(&self.tun, self.ip, donation)?;
+                if self.ip.is_none() {
+                    log::note(&format!("the sandbox's address is {}", tun.address));
+                }
+                NetworkPlan::Tun(tun)
             }
         })
     }

@@ -11,6 +11,7 @@ use crate::container::lifecycle;
 use crate::container::store::Store;
 use crate::oci::bundle::Bundle;
 use crate::oci::process;
+use crate::sandbox::attach;
 use crate::sandbox::plan::ProcessPlan;
 use crate::sandbox::stdio;
 use crate::sandbox::transport::Donation;
@@ -69,17 +70,25 @@ impl Exec {
         let store = global.store()?;
         let mut plan = self.plan(&store)?;
         let mut donation = Donation::default();
-        plan.stdio =
-            stdio::for_process(plan.terminal, self.console_socket.as_deref(), &mut donation)?;
-        let pid = lifecycle::exec(&store, &self.id, plan, donation)?;
+        let streams = stdio::for_process(
+            plan.terminal,
+            self.console_socket.as_deref(),
+            !self.detach,
+            &mut donation,
+        )?;
+        plan.stdio = streams.stdio;
+        // Before the process is there, so that none of them is lost.
+        let held = attach::hold_signals()?;
+        let executed = lifecycle::exec(&store, &self.id, plan, !self.detach, donation)?;
         for path in self.pid_file.iter().chain(&self.internal_pid_file) {
-            fs::write(path, pid.to_string())
-                .map_err(|source| format!("cannot write {}: {source}", path.display()))?;
+            lifecycle::write_pid_file(path, executed.pid)?;
         }
         if self.detach {
             Ok(0)
         } else {
-            Ok(lifecycle::wait(&store, &self.id, Some(pid))?)
+            let status = executed.wait(&held)?;
+            drop(streams.raw);
+            Ok(status)
         }
     }
 
@@ -95,7 +104,7 @@ impl Exec {
         let state = store.find(&self.id)?.load()?;
         let mut plan = process::plan(Bundle::load(&state.bundle)?.process())?;
         plan.args.clone_from(&self.command);
-        plan.env.extend(self.env.iter().cloned());
+        plan.env = process::last_of_each_name(plan.env.into_iter().chain(self.env.iter().cloned()));
         plan.terminal = self.tty;
         if let Some(cwd) = &self.cwd {
             plan.cwd.clone_from(cwd);

@@ -112,7 +112,10 @@ enum Verb {
 impl Global {
     /// Opens the store of containers.
     fn store(&self) -> Result<Store, StoreError> {
-        Store::open(&self.root.clone().unwrap_or_else(default_root))
+        match &self.root {
+            Some(root) => Store::open(root),
+            None => Store::open(&default_root()?),
+        }
     }
 
     /// What the sandbox needs to know of these options.
@@ -125,10 +128,13 @@ impl Global {
     }
 }
 
-fn default_root() -> PathBuf {
+fn default_root() -> Result<PathBuf, StoreError> {
+    if nix::unistd::geteuid().is_root() {
+        return Ok(PathBuf::from("/run/runsc"));
+    }
     match std::env::var_os("XDG_RUNTIME_DIR") {
-        Some(dir) if !nix::unistd::geteuid().is_root() => PathBuf::from(dir).join("runsc"),
-        _ => PathBuf::from("/run/runsc"),
+        Some(dir) => Ok(PathBuf::from(dir).join("runsc")),
+        None => Err(StoreError::NoDirectory),
     }
 }
 

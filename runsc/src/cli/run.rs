@@ -17,7 +17,7 @@ pub(super) struct Run {
 
 impl Run {
     pub(super) fn run(self, global: &Global) -> VerbResult {
-        let created = self.from.create(global)?;
+        let created = self.from.create(global, !self.detach)?;
         let store = global.store()?;
         let id = created.id.clone();
         if let Err(error) = lifecycle::start(&store, &id) {

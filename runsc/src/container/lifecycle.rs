@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Child;
@@ -23,10 +23,14 @@ use crate::oci::hooks::{self, HookError};
 use crate::oci::mounts::{self, MountError};
 use crate::oci::process;
 use crate::sandbox::attach;
-use crate::sandbox::control::{self, Answer, ControlError, ProcessRow, Request, SignalTarget};
+use crate::sandbox::control::{
+    self, Answer, Asked, ControlError, ProcessRow, Request, SignalTarget,
+};
 use crate::sandbox::plan::{BootAnswer, BootPlan, NetworkPlan, ProcessPlan, SandboxOptions};
-use crate::sandbox::spawn::{self, Namespaces, SpawnError};
-use crate::sandbox::stdio::{self, ConsoleError};
+use crate::sandbox::rootless::{self, RootlessError};
+use crate::sandbox::spawn::{self, Namespaces, SpawnError, Spawned};
+use crate::sandbox::stdio::{self, ConsoleError, RawTerminal};
+use crate::sandbox::sys;
 use crate::sandbox::transport::{self, Donation};
 
 /// Why an operation on a container failed.
@@ -40,6 +44,8 @@ pub(crate) enum LifecycleError {
     Mount(#[from] MountError),
     #[error(transparent)]
     Hook(#[from] HookError),
+    #[error(transparent)]
+    Rootless(#[from] RootlessError),
     #[error(transparent)]
     Spawn(#[from] SpawnError),
     #[error(transparent)]
@@ -81,6 +87,8 @@ pub(crate) struct CreateOptions {
     pub(crate) network: NetworkMode,
     pub(crate) console_socket: Option<PathBuf>,
     pub(crate) pid_file: Option<PathBuf>,
+    /// The sandbox ends with this process.
+    pub(crate) foreground: bool,
 }
 
 /// A container whose process waits for `start`; its sandbox is our child.
@@ -88,6 +96,9 @@ pub(crate) struct Created {
     pub(crate) id: String,
     child: Child,
     held: SigSet,
+    /// Its closing tells a sandbox in the foreground that we are gone.
+    _donor: UnixStream,
+    _raw: Option<RawTerminal>,
 }
 
 impl Created {
@@ -104,27 +115,38 @@ pub(crate) fn create(
     bundle: &Bundle,
     options: &CreateOptions,
 ) -> Result<Created, LifecycleError> {
+    let owner = owner();
+    let rootless = rootless::enter()?;
+    if rootless && bundle.spec.hooks().is_some() {
+        return Err(RootlessError::Hooks.into());
+    }
     let held = attach::hold_signals().map_err(io_error("cannot block signals"))?;
     let record = store.create(id)?;
-    let mut state = new_state(id, bundle);
-    match build(&record, &mut state, bundle, options) {
-        Ok(child) => Ok(Created {
+    let mut state = new_state(id, bundle, owner);
+    match build(&record, &mut state, bundle, options, rootless) {
+        Ok((Spawned { child, donor }, raw)) => Ok(Created {
             id: id.to_owned(),
             child,
             held,
+            _donor: donor,
+            _raw: raw,
         }),
         Err(error) => {
-            clear_away(record, &state);
+            clear_away(record, &state, bundle);
             Err(error)
         }
     }
 }
 
-fn new_state(id: &str, bundle: &Bundle) -> State {
-    let owner = User::from_uid(geteuid())
+/// The caller's name, or his number if he has none.
+fn owner() -> String {
+    User::from_uid(geteuid())
         .ok()
         .flatten()
-        .map_or_else(|| geteuid().to_string(), |user| user.name);
+        .map_or_else(|| geteuid().to_string(), |user| user.name)
+}
+
+fn new_state(id: &str, bundle: &Bundle, owner: String) -> State {
     State {
         id: id.to_owned(),
         status: Status::Creating,
@@ -146,22 +168,28 @@ fn build(
     state: &mut State,
     bundle: &Bundle,
     options: &CreateOptions,
-) -> Result<Child, LifecycleError> {
-    let (plan, donation) = plan(record, bundle, options)?;
-    let spawned = spawn::spawn(namespaces(bundle, options.network)?)?;
-    let (child, mut donor) = (spawned.child, spawned.donor);
-    state.pid = i32::try_from(child.id()).expect("process numbers fit");
+    rootless: bool,
+) -> Result<(Spawned, Option<RawTerminal>), LifecycleError> {
+    let (plan, donation, raw) = plan(record, bundle, options)?;
+    let namespaces = Namespaces {
+        rootless,
+        ..namespaces(bundle, options.network)?
+    };
+    let mut spawned = spawn::spawn(namespaces)?;
+    state.pid = i32::try_from(spawned.child.id()).expect("process numbers fit");
     state.pid_start_ticks = process_start_ticks(state.pid).unwrap_or(0);
-    state.cgroups = cgroup::create(bundle, state.pid)?;
+    // On disk before they are made: whoever kills us in between can still have them removed.
+    state.cgroups = cgroup::planned(bundle)?;
     record.save(state)?;
+    cgroup::create(bundle, state.pid)?;
     run_create_hooks(bundle, state)?;
-    boot(&mut donor, &plan, donation)?;
+    boot(&mut spawned.donor, &plan, donation)?;
     state.status = Status::Created;
     record.save(state)?;
     if let Some(path) = &options.pid_file {
         write_pid_file(path, state.pid)?;
     }
-    Ok(child)
+    Ok((spawned, raw))
 }
 
 #[allow(deprecated)] // prestart hooks are deprecated in the specification, and what Docker uses
@@ -184,16 +212,18 @@ fn plan(
     record: &Record,
     bundle: &Bundle,
     options: &CreateOptions,
-) -> Result<(BootPlan, Donation), LifecycleError> {
+) -> Result<(BootPlan, Donation, Option<RawTerminal>), LifecycleError> {
     let mut donation = Donation::default();
     let root = mounts::root(bundle, &mut donation)?;
     let mounts = mounts::plan(bundle, &mut donation)?;
     let mut process = process::plan(bundle.process())?;
-    process.stdio = stdio::for_process(
+    let streams = stdio::for_process(
         process.terminal,
         options.console_socket.as_deref(),
+        options.foreground,
         &mut donation,
     )?;
+    process.stdio = streams.stdio;
     let control =
         control::listen(record.dir()).map_err(io_error("cannot make the control socket"))?;
     let plan = BootPlan {
@@ -213,8 +243,9 @@ fn plan(
             NetworkMode::Host => NetworkPlan::Host,
         },
         control: Some(donation.add(control)),
+        foreground: options.foreground,
     };
-    Ok((plan, donation))
+    Ok((plan, donation, streams.raw))
 }
 
 /// The sandbox joins the network namespace that the bundle names, or gets one; with `--network=host`
@@ -232,10 +263,10 @@ fn namespaces(bundle: &Bundle, network: NetworkMode) -> Result<Namespaces, Lifec
         .find(|ns| ns.typ() == LinuxNamespaceType::Network);
     match network_namespace.map(|ns| ns.path().as_deref()) {
         Some(Some(path)) => {
-            let file = fs::File::open(path).map_err(io_error(format!(
-                "cannot open the network namespace {}",
-                path.display()
-            )))?;
+            let failed = |what: &str| io_error(format!("{what} {}", path.display()));
+            let file = fs::File::open(path).map_err(failed("cannot open the network namespace"))?;
+            sys::check_network_namespace(file.as_fd())
+                .map_err(failed("this is no network namespace:"))?;
             namespaces.join.push(OwnedFd::from(file));
         }
         Some(None) => namespaces.new_network = true,
@@ -264,7 +295,8 @@ pub(crate) fn boot(
     }
 }
 
-fn write_pid_file(path: &Path, pid: i32) -> Result<(), LifecycleError> {
+/// Writes a process number: a reader sees all of it or no file.
+pub(crate) fn write_pid_file(path: &Path, pid: i32) -> Result<(), LifecycleError> {
     let temporary = path.with_extension("runsc-new");
     fs::write(&temporary, pid.to_string())
         .and_then(|()| fs::rename(&temporary, path))
@@ -358,17 +390,48 @@ fn kill_sandbox(state: &State) -> Result<(), LifecycleError> {
     Ok(())
 }
 
-/// Starts another process; its number inside.
+/// A process that `exec` has started.
+pub(crate) struct Executed {
+    /// Its number inside.
+    pub(crate) pid: i32,
+    dir: PathBuf,
+    asked: Asked,
+}
+
+/// Starts another process. Only who asked for it here can [`Executed::wait`] for it.
 pub(crate) fn exec(
     store: &Store,
     id: &str,
     process: ProcessPlan,
+    wait: bool,
     donation: Donation,
-) -> Result<i32, LifecycleError> {
+) -> Result<Executed, LifecycleError> {
     let dir = running_dir(store, id)?;
-    match control::ask(&dir, &Request::Exec(Box::new(process)), donation)? {
-        Answer::Started { pid } => Ok(pid),
+    let process = Box::new(process);
+    let mut asked = Asked::new(&dir, &Request::Exec { process, wait }, donation)?;
+    match asked.answer()? {
+        Answer::Started { pid } => Ok(Executed { pid, dir, asked }),
         other => Err(unexpected(&other)),
+    }
+}
+
+impl Executed {
+    /// Waits for its end, passing on the signals that are held; its status.
+    pub(crate) fn wait(mut self, held: &SigSet) -> Result<i32, LifecycleError> {
+        let waiting = attach::until_readable(self.asked.as_fd(), held, |signo| {
+            let target = SignalTarget::Process(self.pid);
+            // It may have ended in between: then there is nobody to tell.
+            let request = Request::Signal { signo, target };
+            drop(control::ask(&self.dir, &request, Donation::default()));
+        });
+        waiting.map_err(io_error("cannot wait for the process"))?;
+        match self.asked.answer() {
+            Ok(Answer::Exited { status }) => Ok(status),
+            Ok(other) => Err(unexpected(&other)),
+            // The sandbox was killed, and its processes with it.
+            Err(ControlError::Closed) => Ok(128 + libc::SIGKILL),
+            Err(error) => Err(error.into()),
+        }
     }
 }
 
@@ -418,28 +481,37 @@ pub(crate) fn delete(store: &Store, id: &str, force: bool) -> Result<(), Lifecyc
     };
     match state.status {
         Status::Stopped => {}
+        // A container that was never started has nothing to lose: runc needs no force either.
+        Status::Created => end_sandbox(&state)?,
         _ if !force => return Err(LifecycleError::StillRunning(id.into())),
-        _ => {
-            kill_sandbox(&state)?;
-            wait_gone(&state)?;
-        }
+        _ => end_sandbox(&state)?,
     }
     let after = Bundle::load(&state.bundle).ok();
-    let oci_state = State {
-        status: Status::Stopped,
-        ..state.clone()
-    }
-    .to_oci();
     cgroup::remove(&state.cgroups)?;
     record.remove()?;
-    let poststop = after
-        .as_ref()
-        .and_then(|b| b.spec.hooks().as_ref())
-        .and_then(|h| h.poststop().as_ref());
-    if let Err(error) = hooks::run("poststop", poststop, &oci_state) {
-        crate::log::warning(&error.to_string());
+    if let Some(bundle) = after {
+        run_poststop_hooks(&bundle, &state);
     }
     Ok(())
+}
+
+/// The specification has the runtime log a failing poststop hook and go on.
+fn run_poststop_hooks(bundle: &Bundle, state: &State) {
+    let all = bundle.spec.hooks().as_ref();
+    let stopped = State {
+        status: Status::Stopped,
+        ..state.clone()
+    };
+    let poststop = all.and_then(|hooks| hooks.poststop().as_ref());
+    if let Err(error) = hooks::run("poststop", poststop, &stopped.to_oci()) {
+        crate::log::warning(&error.to_string());
+    }
+}
+
+/// Kills the sandbox and waits until it is gone.
+fn end_sandbox(state: &State) -> Result<(), LifecycleError> {
+    kill_sandbox(state)?;
+    wait_gone(state)
 }
 
 fn wait_gone(state: &State) -> Result<(), LifecycleError> {
@@ -454,11 +526,13 @@ fn wait_gone(state: &State) -> Result<(), LifecycleError> {
 }
 
 /// Removes what a failed `create` has made; its own failures are only logged, as the first one counts.
-fn clear_away(record: Record, state: &State) {
-    let result = kill_sandbox(state)
-        .and_then(|()| wait_gone(state))
-        .and_then(|()| Ok(cgroup::remove(&state.cgroups)?));
+fn clear_away(record: Record, state: &State, bundle: &Bundle) {
+    let result = end_sandbox(state).and_then(|()| Ok(cgroup::remove(&state.cgroups)?));
     if let Err(error) = result.and_then(|()| Ok(record.remove()?)) {
         crate::log::warning(&format!("after a failed create: {error}"));
+    }
+    // Its process was there, so its create hooks may have run.
+    if state.pid != 0 {
+        run_poststop_hooks(bundle, state);
     }
 }

@@ -73,7 +73,7 @@ impl State {
 
     /// Corrects the status by what the process table says.
     pub(crate) fn refresh(&mut self) {
-        if matches!(self.status, Status::Created | Status::Running) && !self.is_alive() {
+        if self.status != Status::Stopped && !self.is_alive() {
             self.status = Status::Stopped;
         }
     }

@@ -21,6 +21,10 @@ pub(crate) enum StoreError {
         "{0:?} is no container id: 1 to 1024 letters, digits, '_', '+', '-' or '.', and neither \".\" nor \"..\""
     )]
     BadId(String),
+    #[error(
+        "an ordinary user's containers are kept below $XDG_RUNTIME_DIR, which is not set; set it, or give --root"
+    )]
+    NoDirectory,
     #[error("{what} {path}", path = .path.display())]
     Io {
         what: &'static str,

@@ -62,6 +62,8 @@ impl Bundle {
         let rootfs = check_root(&dir, &spec)?;
         check_version(&spec)?;
         check_process(process_of(&spec)?)?;
+        check_hostname(&spec)?;
+        check_hooks(&spec)?;
         Ok(Self { dir, rootfs, spec })
     }
 
@@ -96,6 +98,9 @@ fn check_root(dir: &Path, spec: &Spec) -> Result<PathBuf, BundleError> {
         .root()
         .as_ref()
         .ok_or_else(|| field("root", "is missing"))?;
+    if root.path().as_os_str().is_empty() {
+        return Err(field("root.path", "is empty"));
+    }
     let rootfs = dir.join(root.path());
     match rootfs.canonicalize() {
         Ok(path) if path.is_dir() => Ok(path),
@@ -111,6 +116,37 @@ fn process_of(spec: &Spec) -> Result<&Process, BundleError> {
     spec.process()
         .as_ref()
         .ok_or_else(|| field("process", "is missing: there is nothing to run"))
+}
+
+/// utsname holds 64 bytes (sethostname(2)).
+fn check_hostname(spec: &Spec) -> Result<(), BundleError> {
+    match spec.hostname() {
+        Some(name) if name.len() > 64 => Err(field("hostname", "is longer than 64 bytes")),
+        _ => Ok(()),
+    }
+}
+
+#[allow(deprecated)] // prestart
+fn check_hooks(spec: &Spec) -> Result<(), BundleError> {
+    let Some(hooks) = spec.hooks() else {
+        return Ok(());
+    };
+    let phases = [
+        hooks.prestart(),
+        hooks.create_runtime(),
+        hooks.create_container(),
+        hooks.start_container(),
+        hooks.poststart(),
+        hooks.poststop(),
+    ];
+    let mut all = phases.into_iter().flatten().flatten();
+    match all.find(|hook| !hook.path().is_absolute()) {
+        Some(hook) => Err(field(
+            "hooks",
+            format!("the path {:?} is not absolute", hook.path()),
+        )),
+        None => Ok(()),
+    }
 }
 
 /// Checks a process description: a bundle's own, or one that `exec --process` reads.
@@ -134,6 +170,37 @@ pub(crate) fn check_process(process: &Process) -> Result<(), BundleError> {
             "process.env",
             format!("{bad:?} is not of the form NAME=value"),
         ));
+    }
+    check_strings("process.args", process.args().iter().flatten())?;
+    check_strings("process.env", process.env().iter().flatten())?;
+    if process.user().umask().is_some_and(|umask| umask > 0o777) {
+        return Err(field("process.user.umask", "is more than 0777"));
+    }
+    check_rlimits(process)
+}
+
+/// execve(2) takes strings that end with a NUL, so that none can be in them.
+fn check_strings<'a>(
+    name: &'static str,
+    strings: impl IntoIterator<Item = &'a String>,
+) -> Result<(), BundleError> {
+    match strings.into_iter().find(|text| text.contains('\0')) {
+        Some(bad) => Err(field(name, format!("{bad:?} has a NUL in it"))),
+        None => Ok(()),
+    }
+}
+
+fn check_rlimits(process: &Process) -> Result<(), BundleError> {
+    let limits = process.rlimits().as_deref().unwrap_or_default();
+    for (at, limit) in limits.iter().enumerate() {
+        if limit.soft() > limit.hard() {
+            let problem = format!("the soft limit of {:?} is above the hard one", limit.typ());
+            return Err(field("process.rlimits", problem));
+        }
+        if limits[..at].iter().any(|other| other.typ() == limit.typ()) {
+            let problem = format!("{:?} is there twice", limit.typ());
+            return Err(field("process.rlimits", problem));
+        }
     }
     Ok(())
 }

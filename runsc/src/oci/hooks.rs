@@ -1,11 +1,19 @@
 //! OCI hooks: programs that run at fixed points of a container's life with its state on their input.
+//!
+//! All of them run in the namespaces of whoever calls `runsc`. The specification has createContainer
+//! and startContainer hooks run in the container's: those of a sandbox are empty (its files are the
+//! Sentry's), so a hook finds nothing there to work on.
 
-use std::io::{Read, Write};
+use std::fs::File;
+use std::io::{self, Read, Seek, Write};
 use std::os::unix::process::CommandExt;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
 use oci_spec::runtime::Hook;
 use thiserror::Error;
 
@@ -64,28 +72,24 @@ fn run_one(phase: &'static str, hook: &Hook, state: &serde_json::Value) -> Resul
             command.env(name, value);
         }
     }
+    // Files in memory, not pipes: neither a hook that does not read its input nor a process that it
+    // leaves behind with its standard error open can hold us up.
+    let mut stderr = memory_file("hook-stderr").map_err(start)?;
     let mut child = command
-        .stdin(Stdio::piped())
+        .stdin(input(state).map_err(start)?)
         .stdout(Stdio::null())
-        .stderr(Stdio::piped())
+        .stderr(stderr.try_clone().map_err(start)?)
+        .process_group(0)
         .spawn()
         .map_err(start)?;
-    if let Some(mut stdin) = child.stdin.take() {
-        // A hook that does not read its input closes the pipe: that is its right.
-        let _ = stdin.write_all(state.to_string().as_bytes());
-    }
-    let stderr = child.stderr.take();
-    let reader = thread::spawn(move || read_some(stderr));
     let seconds = hook.timeout().and_then(|s| u64::try_from(s).ok());
-    let status = wait(&mut child, seconds.map(Duration::from_secs)).map_err(start)?;
-    let output = reader.join().unwrap_or_default();
-    match status {
+    match wait(&mut child, seconds.map(Duration::from_secs)).map_err(start)? {
         Some(status) if status.success() => Ok(()),
         Some(status) => Err(HookError::Failed {
             phase,
             path,
             status: status.to_string(),
-            output,
+            output: read_some(&mut stderr),
         }),
         None => Err(HookError::TimedOut {
             phase,
@@ -95,11 +99,24 @@ fn run_one(phase: &'static str, hook: &Hook, state: &serde_json::Value) -> Resul
     }
 }
 
-fn read_some(stream: Option<impl Read>) -> String {
+fn memory_file(name: &str) -> io::Result<File> {
+    Ok(memfd_create(name, MFdFlags::MFD_CLOEXEC)?.into())
+}
+
+fn input(state: &serde_json::Value) -> io::Result<File> {
+    let mut file = memory_file("hook-stdin")?;
+    file.write_all(state.to_string().as_bytes())?;
+    file.rewind()?;
+    Ok(file)
+}
+
+/// The beginning of what a hook has written, as the end of a sentence.
+fn read_some(file: &mut File) -> String {
     let mut text = Vec::new();
-    if let Some(stream) = stream {
-        let _ = stream.take(4096).read_to_end(&mut text);
-    }
+    // Without it the sentence is shorter, and still true.
+    let _ = file
+        .rewind()
+        .and_then(|()| file.take(4096).read_to_end(&mut text));
     let text = String::from_utf8_lossy(&text);
     let text = text.trim();
     if text.is_empty() {
@@ -109,11 +126,9 @@ fn read_some(stream: Option<impl Read>) -> String {
     }
 }
 
-/// Waits for the end; `None` if the deadline came first, the child then being killed and reaped.
-fn wait(
-    child: &mut Child,
-    timeout: Option<Duration>,
-) -> std::io::Result<Option<std::process::ExitStatus>> {
+/// Waits for the end; `None` if the deadline came first, the hook's whole process group then being
+/// killed and the hook reaped.
+fn wait(child: &mut Child, timeout: Option<Duration>) -> io::Result<Option<ExitStatus>> {
     let Some(timeout) = timeout else {
         return child.wait().map(Some);
     };
@@ -123,7 +138,8 @@ fn wait(
             return Ok(Some(status));
         }
         if Instant::now() >= deadline {
-            child.kill()?;
+            let group = Pid::from_raw(i32::try_from(child.id()).expect("process numbers fit"));
+            killpg(group, Signal::SIGKILL)?;
             child.wait()?;
             return Ok(None);
         }
@@ -161,8 +177,18 @@ mod tests {
     }
 
     #[test]
-    fn a_hook_past_its_timeout_is_killed() {
-        let hangs = shell("exec sleep 1000", Some(0));
+    fn a_process_that_a_hook_leaves_behind_holds_nobody_up() {
+        let leaves = shell("sleep 1000 & echo $! >&2; exit 1", None);
+        let error = run("poststart", Some(&vec![leaves]), &serde_json::json!({}))
+            .unwrap_err()
+            .to_string();
+        let pid = error.rsplit(' ').next().unwrap().parse().unwrap();
+        nix::sys::signal::kill(Pid::from_raw(pid), Signal::SIGKILL).unwrap();
+    }
+
+    #[test]
+    fn a_hook_past_its_timeout_is_killed_with_its_children() {
+        let hangs = shell("sleep 1000; true", Some(0));
         assert!(matches!(
             run("poststart", Some(&vec![hangs]), &serde_json::json!({})),
             Err(HookError::TimedOut { .. })

@@ -1,7 +1,8 @@
 //! The mounts of a bundle, turned into plans with their host sources as detached trees.
 
+use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::Mount;
@@ -42,6 +43,33 @@ pub(crate) fn open_tree(path: &Path, recursive: bool, readonly: bool) -> io::Res
     }
     sys::set_tree_attributes(tree.as_fd(), attributes, recursive)?;
     Ok(tree)
+}
+
+/// What is mounted by a bind.
+struct Source {
+    fd: OwnedFd,
+    /// Nothing can be written to it, whatever was asked for.
+    readonly: bool,
+}
+
+/// Opens the source of a bind. A regular file is opened for good, through the detached mount: the
+/// sandbox, which has no /proc and no directory of it, could not.
+fn open_source(path: &Path, recursive: bool, readonly: bool) -> io::Result<Source> {
+    let tree = open_tree(path, recursive, readonly)?;
+    if !path.metadata()?.is_file() {
+        return Ok(Source { fd: tree, readonly });
+    }
+    let through = format!("/proc/self/fd/{}", tree.as_raw_fd());
+    let open = |write| File::options().read(true).write(write).open(&through);
+    let (file, readonly) = match open(!readonly) {
+        Ok(file) => (file, readonly),
+        Err(error) if !readonly => (open(false).map_err(|_| error)?, true),
+        Err(error) => return Err(error),
+    };
+    Ok(Source {
+        fd: file.into(),
+        readonly,
+    })
 }
 
 /// The plan of the bundle's root. A root that is not read-only gets the guest's writes itself, as
@@ -89,17 +117,18 @@ fn one(bundle_dir: &Path, mount: &Mount, donation: &mut Donation) -> Result<Moun
     };
     let options = mount.options().as_deref().unwrap_or_default();
     let has = |name: &str| options.iter().any(|option| option == name);
-    let readonly = has("ro");
+    let mut readonly = has("ro");
     let typ = mount.typ().as_deref().unwrap_or("");
     let kind = if typ == "bind" || has("bind") || has("rbind") {
         let path = bundle_dir.join(mount.source().as_deref().unwrap_or(Path::new("")));
-        let tree =
-            open_tree(&path, has("rbind"), readonly).map_err(|source| MountError::Source {
+        let source =
+            open_source(&path, has("rbind"), readonly).map_err(|source| MountError::Source {
                 destination: destination.clone(),
                 path,
                 source,
             })?;
-        MountKind::Bind(donation.add(tree))
+        readonly |= source.readonly;
+        MountKind::Bind(donation.add(source.fd))
     } else {
         match typ {
             "tmpfs" => MountKind::Tmpfs {

@@ -1,5 +1,7 @@
 //! An OCI process description, turned into the plan of a process.
 
+use std::collections::HashMap;
+
 use oci_spec::runtime::{Capabilities, LinuxCapabilities, Process};
 
 use super::bundle::{BundleError, check_process};
@@ -86,7 +88,7 @@ pub(crate) fn plan(process: &Process) -> Result<ProcessPlan, BundleError> {
     let user = process.user();
     Ok(ProcessPlan {
         args: process.args().clone().unwrap_or_default(),
-        env: process.env().clone().unwrap_or_default(),
+        env: last_of_each_name(process.env().clone().unwrap_or_default()),
         cwd: cwd.to_owned(),
         uid: user.uid(),
         gid: user.gid(),
@@ -102,6 +104,24 @@ pub(crate) fn plan(process: &Process) -> Result<ProcessPlan, BundleError> {
         terminal: process.terminal().unwrap_or(false),
         stdio: [None; 3],
     })
+}
+
+/// The variables with each name once, the last value winning, as runc does: programs differ in which
+/// of two they look at.
+pub(crate) fn last_of_each_name(variables: impl IntoIterator<Item = String>) -> Vec<String> {
+    let name = |variable: &str| variable.split('=').next().unwrap_or_default().to_owned();
+    let mut kept: Vec<String> = Vec::new();
+    let mut places: HashMap<String, usize> = HashMap::new();
+    for variable in variables {
+        match places.get(&name(&variable)) {
+            Some(&place) => kept[place] = variable,
+            None => {
+                places.insert(name(&variable), kept.len());
+                kept.push(variable);
+            }
+        }
+    }
+    kept
 }
 
 fn sets(capabilities: &LinuxCapabilities) -> CapabilitySets {
@@ -169,6 +189,12 @@ mod tests {
         assert_eq!(bit_of("CHECKPOINT_RESTORE"), Some(1 << 40));
         assert_eq!(bit_of("CAP_NONE"), None);
         assert_eq!(RLIMITS[7], "RLIMIT_NOFILE");
+    }
+
+    #[test]
+    fn the_last_value_of_a_variable_wins() {
+        let given = ["A=1", "B=2", "A=3"].map(str::to_owned);
+        assert_eq!(last_of_each_name(given), ["A=3", "B=2"]);
     }
 
     #[test]

@@ -1,10 +1,14 @@
 //! Waiting for a sandbox in the foreground: its end is ours, and our signals are its.
 
 use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, ExitStatus};
 
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal, kill};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::unistd::Pid;
 
 /// Signals that runsc passes on instead of dying of them.
@@ -46,6 +50,39 @@ pub(crate) fn wait(mut child: Child, held: &SigSet) -> io::Result<i32> {
             Signal::SIGCHLD => {}
             // It may have ended in between: then there is nobody to tell.
             signal => drop(kill(pid, signal)),
+        }
+    }
+}
+
+/// Waits until `fd` is readable, and hands over each of our signals meanwhile.
+///
+/// # Errors
+/// The host's.
+pub(crate) fn until_readable(
+    fd: BorrowedFd<'_>,
+    held: &SigSet,
+    mut pass_on: impl FnMut(i32),
+) -> io::Result<()> {
+    let signals = SignalFd::with_flags(held, SfdFlags::SFD_CLOEXEC)?;
+    loop {
+        let mut fds = [
+            PollFd::new(fd, PollFlags::POLLIN),
+            PollFd::new(signals.as_fd(), PollFlags::POLLIN),
+        ];
+        match poll(&mut fds, PollTimeout::NONE) {
+            Ok(_) => {}
+            Err(Errno::EINTR) => continue,
+            Err(errno) => return Err(errno.into()),
+        }
+        let ready = |fd: &PollFd<'_>| fd.revents().is_some_and(|events| !events.is_empty());
+        if ready(&fds[0]) {
+            return Ok(());
+        }
+        if ready(&fds[1])
+            && let Some(info) = signals.read_signal()?
+            && info.ssi_signo != Signal::SIGCHLD as u32
+        {
+            pass_on(info.ssi_signo.cast_signed());
         }
     }
 }

@@ -2,7 +2,7 @@
 //! container's folder.
 
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 
@@ -19,11 +19,16 @@ pub(crate) enum Request {
     Start,
     /// Send a signal.
     Signal { signo: i32, target: SignalTarget },
-    /// Start another process; answered by [`Answer::Started`].
-    Exec(Box<ProcessPlan>),
+    /// Start another process; answered by [`Answer::Started`], and with `wait` by [`Answer::Exited`]
+    /// on the same connection when it has ended.
+    Exec {
+        process: Box<ProcessPlan>,
+        wait: bool,
+    },
     /// All processes.
     Processes,
-    /// Wait for a process's end; answered by [`Answer::Exited`].
+    /// Wait for the end of a process that was started from outside (the first one, or one of
+    /// `exec`); answered by [`Answer::Exited`].
     Wait { pid: i32 },
 }
 
@@ -94,14 +99,43 @@ pub(crate) fn ask(
     request: &Request,
     donation: Donation,
 ) -> Result<Answer, ControlError> {
-    let mut socket =
-        with_short_path(dir, |path| UnixStream::connect(path)).map_err(ControlError::Connect)?;
-    transport::send(&mut socket, request, donation).map_err(ControlError::Broken)?;
-    match transport::receive::<Answer>(&mut socket) {
-        Ok(Some((Answer::Failed(why), _))) => Err(ControlError::Refused(why)),
-        Ok(Some((answer, _))) => Ok(answer),
-        Ok(None) => Err(ControlError::Closed),
-        Err(error) => Err(ControlError::Broken(error)),
+    Asked::new(dir, request, donation)?.answer()
+}
+
+/// A request that has been sent.
+pub(crate) struct Asked(UnixStream);
+
+impl Asked {
+    /// Sends a request.
+    pub(crate) fn new(
+        dir: &Path,
+        request: &Request,
+        donation: Donation,
+    ) -> Result<Self, ControlError> {
+        let mut socket = with_short_path(dir, |path| UnixStream::connect(path))
+            .map_err(ControlError::Connect)?;
+        transport::send(&mut socket, request, donation).map_err(ControlError::Broken)?;
+        Ok(Self(socket))
+    }
+
+    /// Waits for its next answer.
+    pub(crate) fn answer(&mut self) -> Result<Answer, ControlError> {
+        match transport::receive::<Answer>(&mut self.0) {
+            Ok(Some((Answer::Failed(why), _))) => Err(ControlError::Refused(why)),
+            Ok(Some((answer, _))) => Ok(answer),
+            Ok(None) => Err(ControlError::Closed),
+            Err(error) => match error.raw_os_error() {
+                Some(libc::ECONNRESET) => Err(ControlError::Closed),
+                _ => Err(ControlError::Broken(error)),
+            },
+        }
+    }
+}
+
+impl AsFd for Asked {
+    /// Readable when an answer is there.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
     }
 }
 

@@ -9,6 +9,7 @@ pub(crate) mod boot;
 pub(crate) mod control;
 pub(crate) mod network;
 pub(crate) mod plan;
+pub(crate) mod rootless;
 pub(crate) mod spawn;
 pub(crate) mod stdio;
 pub(crate) mod sys;

@@ -18,6 +18,8 @@ pub(crate) struct BootPlan {
     pub(crate) network: NetworkPlan,
     /// Listening control socket; without one only the exit status comes back (`runsc do`).
     pub(crate) control: Option<FdIndex>,
+    /// The sandbox is in the foreground: it ends when the `runsc` that started it is gone.
+    pub(crate) foreground: bool,
 }
 
 /// Global options that concern the sandbox.

@@ -28,6 +28,8 @@ pub(crate) struct Namespaces {
     pub(crate) join: Vec<OwnedFd>,
     /// Make a network namespace.
     pub(crate) new_network: bool,
+    /// The caller has made himself root with [`rootless::enter`](super::rootless::enter).
+    pub(crate) rootless: bool,
 }
 
 /// A sandbox's process, waiting for its plan.
@@ -39,7 +41,8 @@ pub(crate) struct Spawned {
 }
 
 /// Starts `runsc boot` as PID 1 of a new PID namespace, in the given namespaces. The caller stays in
-/// its own, and so do its later children (hooks).
+/// its own, and so do its later children (hooks), unless he is the root of a user namespace: that does
+/// not own the PID namespace that he is in, so his later children can't return to it.
 pub(crate) fn spawn(namespaces: Namespaces) -> Result<Spawned, SpawnError> {
     let (donor, theirs) = UnixStream::pair().map_err(SpawnError::Start)?;
     let own_pid_namespace = File::open("/proc/self/ns/pid").map_err(SpawnError::PidNamespace)?;
@@ -63,8 +66,10 @@ pub(crate) fn spawn(namespaces: Namespaces) -> Result<Spawned, SpawnError> {
     };
     sys::set_up_child(&mut command, setup);
     let child = command.spawn().map_err(SpawnError::Start);
-    setns(own_pid_namespace, CloneFlags::CLONE_NEWPID)
-        .map_err(|errno| SpawnError::PidNamespace(errno.into()))?;
+    if !namespaces.rootless {
+        setns(own_pid_namespace, CloneFlags::CLONE_NEWPID)
+            .map_err(|errno| SpawnError::PidNamespace(errno.into()))?;
+    }
     Ok(Spawned {
         child: child?,
         donor,

@@ -1,11 +1,12 @@
 //! Standard streams of a process that a verb starts: the caller's own, or a new terminal.
 
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use nix::pty::openpty;
+use nix::sys::termios::{SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
 use thiserror::Error;
 
 use super::transport::{self, Donation, FdIndex};
@@ -21,24 +22,92 @@ pub(crate) enum ConsoleError {
         #[source]
         source: io::Error,
     },
+    #[error(
+        "--console-socket {path} is given, but the process has no terminal (process.terminal, --tty)", path = .0.display()
+    )]
+    NoTerminalWanted(PathBuf),
+    #[error("a process with a terminal in the background needs --console-socket")]
+    NeedsSocket,
+    #[error(
+        "the process wants a terminal, but standard input is none; run it from one, or with --console-socket"
+    )]
+    NoTerminal,
     #[error("cannot pass on the standard streams")]
     Stdio(#[source] io::Error),
 }
 
-/// The streams of a process: a new terminal, its master sent to `console_socket`, or our own.
+/// The standard streams of a process, and what to undo when it has ended.
+pub(crate) struct Streams {
+    /// Standard input, output and error in the donation.
+    pub(crate) stdio: [Option<FdIndex>; 3],
+    /// The caller's terminal while it is raw.
+    pub(crate) raw: Option<RawTerminal>,
+}
+
+/// The streams of a process: without a terminal our own. A terminal of the sandbox is shown on a new
+/// one whose master is sent to `console_socket`, or, in the foreground, on our own.
 pub(crate) fn for_process(
     terminal: bool,
     console_socket: Option<&Path>,
+    foreground: bool,
     donation: &mut Donation,
-) -> Result<[Option<FdIndex>; 3], ConsoleError> {
-    match console_socket.filter(|_| terminal) {
-        Some(path) => console(path, donation),
-        None => own(donation).map_err(ConsoleError::Stdio),
+) -> Result<Streams, ConsoleError> {
+    match (terminal, console_socket) {
+        (false, Some(path)) => Err(ConsoleError::NoTerminalWanted(path.to_owned())),
+        (false, None) => Ok(Streams {
+            stdio: own(donation).map_err(ConsoleError::Stdio)?,
+            raw: None,
+        }),
+        (true, Some(path)) => Ok(Streams {
+            stdio: console(path, donation)?,
+            raw: None,
+        }),
+        (true, None) if !foreground => Err(ConsoleError::NeedsSocket),
+        (true, None) => {
+            let raw = RawTerminal::new().map_err(|_| ConsoleError::NoTerminal)?;
+            Ok(Streams {
+                stdio: own(donation).map_err(ConsoleError::Stdio)?,
+                raw: Some(raw),
+            })
+        }
     }
+}
+
+/// Our terminal in raw mode (the sandbox's has the line discipline); dropping it restores the mode.
+pub(crate) struct RawTerminal {
+    before: Termios,
+}
+
+impl RawTerminal {
+    /// Makes standard input raw.
+    ///
+    /// # Errors
+    /// ENOTTY if it is no terminal.
+    pub(crate) fn new() -> io::Result<Self> {
+        let before = make_raw(io::stdin().as_fd())?;
+        Ok(Self { before })
+    }
+}
+
+impl Drop for RawTerminal {
+    fn drop(&mut self) {
+        // A terminal that is gone needs no mode.
+        let _ = tcsetattr(io::stdin(), SetArg::TCSADRAIN, &self.before);
+    }
+}
+
+/// Makes a terminal raw; its mode before.
+fn make_raw(fd: BorrowedFd<'_>) -> io::Result<Termios> {
+    let before = tcgetattr(fd)?;
+    let mut raw = before.clone();
+    cfmakeraw(&mut raw);
+    tcsetattr(fd, SetArg::TCSANOW, &raw)?;
+    Ok(before)
 }
 
 fn console(path: &Path, donation: &mut Donation) -> Result<[Option<FdIndex>; 3], ConsoleError> {
     let pty = openpty(None, None).map_err(|errno| ConsoleError::Pty(errno.into()))?;
+    make_raw(pty.slave.as_fd()).map_err(ConsoleError::Pty)?;
     let failed = |source| ConsoleError::Socket {
         path: path.to_owned(),
         source,

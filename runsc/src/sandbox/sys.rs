@@ -37,6 +37,32 @@ pub(super) fn own_inherited(raw: RawFd) -> io::Result<OwnedFd> {
     Ok(fd)
 }
 
+/// Makes `terminal` the controlling terminal of our session, which we lead (TIOCSCTTY).
+///
+/// # Errors
+/// EPERM if it is that of another session.
+pub(super) fn make_controlling(terminal: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: the request takes an int (do not steal), and touches no memory of ours.
+    if unsafe { libc::ioctl(terminal.as_raw_fd(), libc::TIOCSCTTY, 0) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}
+
+/// Checks that a file is a network namespace (NS_GET_NSTYPE).
+///
+/// # Errors
+/// ENOTTY if it is no namespace, EINVAL if it is one of another kind.
+pub(crate) fn check_network_namespace(file: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: the request takes no argument.
+    let kind = unsafe { libc::ioctl(file.as_raw_fd(), libc::NS_GET_NSTYPE) };
+    match kind {
+        libc::CLONE_NEWNET => Ok(()),
+        0.. => Err(io::Error::from_raw_os_error(libc::EINVAL)),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
 /// What the child does after fork and before exec.
 pub(super) struct ChildSetup {
     /// Namespaces to make.

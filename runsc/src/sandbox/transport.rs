@@ -47,6 +47,11 @@ pub(crate) struct Received {
 }
 
 impl Received {
+    /// The descriptor at `index`, which stays here.
+    pub(crate) fn get(&self, index: FdIndex) -> Option<BorrowedFd<'_>> {
+        Some(self.fds.get(index.0)?.as_ref()?.as_fd())
+    }
+
     /// The descriptor at `index`.
     ///
     /// # Errors

@@ -8,7 +8,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::sched::{CloneFlags, unshare};
-use nix::sys::signal::{Signal, killpg};
+use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 
 /// `Err` says what was expected and what was seen.
@@ -19,6 +19,9 @@ pub(crate) struct Skip(pub(crate) String);
 
 /// No case takes nearly this long; a hang ends here.
 const LIMIT: Duration = Duration::from_secs(120);
+
+/// How long what should end at once may take before harder means are used.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The program under test: the release build if there is one, as that is what users run.
 pub(crate) fn runsc() -> PathBuf {
@@ -98,8 +101,9 @@ pub(crate) fn sandboxed(options: &[&str], script: &str) -> Command {
     command
 }
 
-/// The same with a network of its own at `ip`.
+/// The same with a network of its own at `ip`, once the sandbox before it is gone from there.
 pub(crate) fn sandboxed_at(ip: Ipv4Addr, script: &str) -> Command {
+    links_gone();
     let mut command = Command::new(runsc());
     command.args([
         "do",
@@ -151,7 +155,7 @@ fn collect(mut child: Child) -> Result<Finished, String> {
     };
     let stdout = reader(child.stdout.take().map(|s| Box::new(s) as _));
     let stderr = reader(child.stderr.take().map(|s| Box::new(s) as _));
-    let status = wait(&mut child);
+    let status = wait(&mut child, LIMIT);
     if status.is_none() {
         end(&mut child);
     }
@@ -173,8 +177,8 @@ fn collect(mut child: Child) -> Result<Finished, String> {
     }
 }
 
-fn wait(child: &mut Child) -> Option<ExitStatus> {
-    let deadline = Instant::now() + LIMIT;
+fn wait(child: &mut Child, limit: Duration) -> Option<ExitStatus> {
+    let deadline = Instant::now() + limit;
     while Instant::now() < deadline {
         if let Ok(Some(status)) = child.try_wait() {
             return Some(status);
@@ -191,7 +195,32 @@ pub(crate) fn end(child: &mut Child) {
     let _ = child.wait();
 }
 
-/// A server in the background, ended with its group when dropped.
+/// Asks for the end with SIGTERM, as a user would, and waits for it; after [`PATIENCE`] the whole group
+/// is killed.
+fn end_gently(child: &mut Child) {
+    let pid = Pid::from_raw(i32::try_from(child.id()).expect("process numbers fit"));
+    let _ = kill(pid, Signal::SIGTERM);
+    if wait(child, PATIENCE).is_none() {
+        end(child);
+    }
+}
+
+/// Waits until the links of sandboxes are gone: the kernel takes a device away a moment after the
+/// process that had it has ended, and until then its address is in use.
+fn links_gone() {
+    let deadline = Instant::now() + PATIENCE;
+    let table = || std::fs::read_to_string("/proc/thread-self/net/dev").unwrap_or_default();
+    let linked = |table: String| {
+        table
+            .lines()
+            .any(|line| line.trim_start().starts_with("runsc"))
+    };
+    while linked(table()) && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// A server in the background, ended when dropped.
 pub(crate) struct Server {
     child: Child,
     log: PathBuf,
@@ -247,7 +276,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        end(&mut self.child);
+        end_gently(&mut self.child);
         let _ = std::fs::remove_file(&self.log);
     }
 }

@@ -38,6 +38,7 @@ impl Kernel {
         let fd = memory.fd().try_clone_to_owned();
         let fd = fd.map_err(host("duplicating a descriptor"))?;
         let platform = crate::platform::new(config.platform, fd)?;
+        let readonly = config.root.readonly;
         let mounts = root_mount(config.root, &memory)?;
         let kernel = Arc::new(Self {
             platform,
@@ -57,11 +58,16 @@ impl Kernel {
             boot_ns: crate::time::monotonic_ns(),
             unimplemented: (0..NUMBERS).map(|_| AtomicU32::new(0)).collect(),
             first: Mutex::new(None),
+            consoles: Mutex::default(),
             ended: Mutex::default(),
             ended_changed: parking_lot::Condvar::new(),
         });
+        let root = kernel.mounts.root().mount;
         for mount in config.mounts {
             kernel.mount(mount)?;
+        }
+        if readonly {
+            root.set_flags(root.flags() | MountFlags::READ_ONLY);
         }
         let first = kernel.make_process(config.init)?;
         *kernel.first.lock() = Some(first);
@@ -150,16 +156,14 @@ fn root_mount(
         target: "/".into(),
         errno,
     };
-    let writable = !root.overlay && !root.readonly;
-    let host = HostFs::root(root.directory, writable).map_err(failed)?;
-    let flags = if root.readonly {
-        MountFlags::READ_ONLY
-    } else {
-        MountFlags::empty()
-    };
-    if !root.overlay {
+    let overlay = root.overlay || root.readonly;
+    let host = HostFs::root(root.directory, !overlay).map_err(failed)?;
+    let flags = MountFlags::empty();
+    if !overlay {
         return Ok(MountNamespace::with_root(host, "host", flags));
     }
+    // A root that is to be read-only may lack mount points: those are made in memory over it, and the
+    // mount becomes read-only after them. The host's directory stays as it is.
     let upper = TmpFs::root(Arc::clone(memory) as _, &tmp_options(0, 0o755));
     let inode = OverlayFs::root(host, upper);
     Ok(MountNamespace::with_root(inode, "overlay", flags))

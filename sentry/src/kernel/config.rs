@@ -90,7 +90,8 @@ pub struct ProcessConfig {
     pub umask: Option<u32>,
     /// Descriptors: number in the guest, host file. Usually 0, 1 and 2.
     pub files: Vec<(i32, OwnedFd)>,
-    /// Descriptor 0 is a terminal that becomes the controlling one of a new session.
+    /// It gets a terminal of the sandbox as its controlling one; descriptors 0 and 1 in `files` are a
+    /// raw terminal outside that shows it.
     pub terminal: bool,
 }
 
@@ -147,7 +148,7 @@ pub enum BootError {
         errno: sentry_abi::Errno,
     },
     /// The program could not be executed.
-    #[error("{program}: {errno}")]
+    #[error("exec: {program:?}: {}", exec_problem(.program, *.errno))]
     Exec {
         /// The program.
         program: String,
@@ -157,6 +158,19 @@ pub enum BootError {
     /// The configuration makes no sense.
     #[error("{0}")]
     Invalid(String),
+}
+
+/// Why a program cannot be executed, in the words that container engines look for to tell their callers
+/// 127 (not there) from 126 (not executable).
+fn exec_problem(program: &str, errno: sentry_abi::Errno) -> String {
+    use sentry_abi::Errno;
+    match errno {
+        Errno::ENOENT if !program.contains('/') => "executable file not found in $PATH".into(),
+        Errno::ENOENT => "no such file or directory".into(),
+        Errno::EACCES => "permission denied".into(),
+        Errno::ENOEXEC => "exec format error".into(),
+        other => other.to_string(),
+    }
 }
 
 impl BootError {

@@ -29,18 +29,39 @@ pub struct ProcessInfo {
 impl Kernel {
     /// Waits until the first process has ended: the sandbox's exit status.
     pub fn wait_exit(&self) -> ExitStatus {
-        self.wait_pid(1)
-    }
-
-    /// Waits until a process that was started from outside has ended.
-    pub fn wait_pid(&self, pid: i32) -> ExitStatus {
         let mut ended = self.ended.lock();
         loop {
-            if let Some(status) = ended.get(&pid) {
-                return *status;
+            if let Some(status) = ended.get(&1).copied() {
+                drop(ended);
+                self.finish_console(1);
+                return status;
             }
             self.ended_changed.wait(&mut ended);
         }
+    }
+
+    /// Waits until a process that was started from outside has ended; `None` if `pid` is no such process.
+    pub fn wait_pid(&self, pid: i32) -> Option<ExitStatus> {
+        // Asked before the first look at the ends: who is not here any more is there already.
+        let known = self.started_from_outside(pid);
+        let mut ended = self.ended.lock();
+        loop {
+            if let Some(status) = ended.get(&pid).copied() {
+                drop(ended);
+                self.finish_console(pid);
+                return Some(status);
+            }
+            if !known {
+                return None;
+            }
+            self.ended_changed.wait(&mut ended);
+        }
+    }
+
+    /// True if `pid` was started from outside and has not been reaped.
+    fn started_from_outside(&self, pid: i32) -> bool {
+        let tree = self.tree.lock();
+        tree.node(pid).is_some_and(|node| node.parent == 0)
     }
 
     /// Sends `signo` to process `pid`; with `all`, to every process.

@@ -2,6 +2,7 @@
 
 mod boot;
 pub mod config;
+mod console;
 mod control;
 mod start;
 
@@ -50,6 +51,8 @@ pub struct Kernel {
     /// When it was booted (monotonic guest clock, nanoseconds).
     pub boot_ns: u64,
     unimplemented: Vec<AtomicU32>,
+    /// Terminals of processes that were started from outside, by pid.
+    consoles: Mutex<console::Consoles>,
     ended: Mutex<BTreeMap<i32, ExitStatus>>,
     ended_changed: Condvar,
 }

@@ -1,5 +1,6 @@
 //! Starting a process from outside: the first one, and those of `runsc exec`.
 
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use sentry_abi::Errno;
@@ -51,11 +52,15 @@ impl Kernel {
         })
         .map_err(failed)?;
         let owner = (creds.uid, creds.gid);
-        let (fds, terminal) = self.files(config.files, owner, config.terminal)?;
+        let fds = FdTable::new();
+        let terminal = if config.terminal {
+            Some(self.open_console(pid, config.files, owner, &fds)?)
+        } else {
+            install(&fds, config.files, owner)?;
+            None
+        };
         let task = self.first_task(pid, image, fds, fs, limits)?;
-        if let Some(terminal) = terminal {
-            *task.process().tty.lock() = Some(Arc::clone(terminal.ops()));
-        }
+        *task.process().tty.lock() = terminal;
         let process = Arc::clone(task.process());
         let shared = Arc::clone(&task.shared);
         {
@@ -83,28 +88,6 @@ impl Kernel {
         })?;
         fs.set_cwd(found);
         Ok(fs)
-    }
-
-    /// The descriptors, and the terminal among them if there is to be one.
-    fn files(
-        &self,
-        files: Vec<(i32, std::os::fd::OwnedFd)>,
-        owner: (u32, u32),
-        terminal: bool,
-    ) -> Result<(Arc<FdTable>, Option<Arc<OpenFile>>), BootError> {
-        let table = FdTable::new();
-        let mut controlling = None;
-        for (number, fd) in files {
-            let file = HostStream::open(fd, owner.0, owner.1)
-                .map_err(|errno| BootError::Invalid(format!("descriptor {number}: {errno}")))?;
-            if terminal && number == 0 {
-                controlling = Some(Arc::clone(&file));
-            }
-            table
-                .install_at(file, false, number, 1 << 20)
-                .map_err(|errno| BootError::Invalid(format!("descriptor {number}: {errno}")))?;
-        }
-        Ok((table, controlling))
     }
 
     fn first_task(
@@ -153,6 +136,22 @@ impl Kernel {
             user_ns_before: 0,
         })
     }
+}
+
+/// Serves donated descriptors under their numbers.
+fn install(
+    table: &FdTable,
+    files: Vec<(i32, OwnedFd)>,
+    (uid, gid): (u32, u32),
+) -> Result<(), BootError> {
+    for (number, fd) in files {
+        let failed = |errno| BootError::Invalid(format!("descriptor {number}: {errno}"));
+        let file = HostStream::open(fd, uid, gid).map_err(failed)?;
+        table
+            .install_at(file, false, number, 1 << 20)
+            .map_err(failed)?;
+    }
+    Ok(())
 }
 
 fn limits_of(given: &[(u32, Limit)]) -> Result<Limits, BootError> {

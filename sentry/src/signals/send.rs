@@ -46,6 +46,15 @@ impl Tree {
         self.signal(pid, info, Scope::Process)
     }
 
+    /// As [`Tree::signal_group`], sent by whoever runs the sandbox: the first process is not spared.
+    pub(crate) fn signal_group_from_outside(&mut self, pgid: i32, info: SigInfo) {
+        let pids: Vec<i32> = self.group(pgid).map(|node| node.process.pid).collect();
+        for pid in pids {
+            // A full queue in one member does not keep the signal from the others.
+            let _ = self.signal_from_outside(pid, info);
+        }
+    }
+
     /// Raises a signal for one thread.
     ///
     /// # Errors
@@ -75,6 +84,10 @@ impl Tree {
         }
         let stopping = SigSet::STOPPING.contains(info.signo);
         if info.signo == libc::SIGKILL {
+            // Not even that from inside ends the first process (SIGNAL_UNKILLABLE).
+            if pid == 1 {
+                return Ok(());
+            }
             node.process.begin_group_exit(libc::SIGKILL);
             node.threads.iter().for_each(|task| task.kick());
             return Ok(());

@@ -42,11 +42,9 @@ pub(crate) fn finish(mut task: Task) {
     }
     drop(fds);
     drop(fs);
-    let ended = {
-        let mut tree = kernel.tree.lock();
-        tree.thread_ended(&shared, status, creds.uid)
-    };
-    for (pid, status) in ended {
+    let mut tree = kernel.tree.lock();
+    // Recorded before the lock is released: a process is in the tree or its end is on record.
+    for (pid, status) in tree.thread_ended(&shared, status, creds.uid) {
         kernel.record_end(pid, status);
     }
 }

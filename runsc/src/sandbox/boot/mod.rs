@@ -3,6 +3,7 @@
 mod config;
 mod confine;
 mod serve;
+mod waiters;
 
 use std::os::fd::{AsFd, RawFd};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -16,6 +17,7 @@ use thiserror::Error;
 use super::plan::{BootAnswer, BootPlan};
 use super::sys;
 use super::transport::{self, Donation, Received};
+use waiters::Waiters;
 
 /// Why the sandbox's process cannot even answer.
 #[derive(Debug, Error)]
@@ -23,7 +25,7 @@ pub(crate) enum BootFailure {
     #[error("`runsc boot` is started by the other verbs; --donor-fd {0} is not an open descriptor")]
     NoDonor(RawFd),
     #[error("the plan did not arrive")]
-    NoPlan(#[source] Option<std::io::Error>),
+    NoPlan(#[source] std::io::Error),
 }
 
 /// Boots from the plan on `donor_fd` and runs to the guest's end; its exit status.
@@ -33,8 +35,9 @@ pub(crate) fn run(donor_fd: RawFd) -> Result<i32, BootFailure> {
     let signals = hold_signals();
     let (plan, received) = match transport::receive::<BootPlan>(&mut donor) {
         Ok(Some(message)) => message,
-        Ok(None) => return Err(BootFailure::NoPlan(None)),
-        Err(error) => return Err(BootFailure::NoPlan(Some(error))),
+        // Who started us has failed, and tells why.
+        Ok(None) => return Ok(crate::EXIT_OWN_FAILURE),
+        Err(error) => return Err(BootFailure::NoPlan(error)),
     };
     let answer = |donor: &mut UnixStream, answer| {
         // Nobody there to hear it any more: the status still tells.
@@ -55,6 +58,7 @@ pub(crate) fn run(donor_fd: RawFd) -> Result<i32, BootFailure> {
 /// A sandbox whose init process is loaded.
 struct Booted {
     kernel: Arc<Kernel>,
+    foreground: bool,
     control: Option<UnixListener>,
 }
 
@@ -64,33 +68,54 @@ fn boot(plan: BootPlan, mut received: Received) -> Result<Booted, Box<dyn std::e
         .map(|index| received.take(index))
         .transpose()?
         .map(UnixListener::from);
+    let foreground = plan.foreground;
     let needs = config::needs_of(&plan);
+    if plan.process.terminal
+        && let Some(terminal) = plan.process.stdio[0].and_then(|index| received.get(index))
+    {
+        // For the SIGWINCH and SIGHUP of a terminal that came through a console socket. One that is
+        // the terminal of another session already stays so: `runsc` there passes its signals on.
+        let _ = sys::make_controlling(terminal);
+    }
     let config = config::from_plan(plan, &mut received)?;
     let kernel = Kernel::boot(config)?;
     confine::confine()?;
     sentry::seccomp::confine(needs)?;
-    Ok(Booted { kernel, control })
+    Ok(Booted {
+        kernel,
+        foreground,
+        control,
+    })
 }
 
 /// Serves requests, passes on signals, and waits for the end.
 fn live(booted: Booted, donor: UnixStream, signals: SigSet) -> i32 {
-    let Booted { kernel, control } = booted;
+    let Booted {
+        kernel,
+        foreground,
+        control,
+    } = booted;
     let for_signals = Arc::clone(&kernel);
     spawn("signals", move || pass_signals(&for_signals, &signals));
+    if foreground {
+        spawn("donor", move || end_with_donor(&donor));
+    } else {
+        drop(donor);
+    }
+    let waiters = Arc::new(Waiters::default());
     match control {
         Some(listener) => {
-            drop(donor);
-            serve::until_started(&kernel, &listener);
-            let for_control = Arc::clone(&kernel);
-            spawn("control", move || serve::requests(&for_control, &listener));
+            serve::until_started(&kernel, &listener, &waiters);
+            let (kernel, waiters) = (Arc::clone(&kernel), Arc::clone(&waiters));
+            spawn("control", move || {
+                serve::requests(&kernel, &listener, &waiters);
+            });
         }
-        None => {
-            kernel.start();
-            let for_donor = Arc::clone(&kernel);
-            spawn("donor", move || end_with_donor(&for_donor, &donor));
-        }
+        None => kernel.start(),
     }
-    kernel.wait_exit().code()
+    let status = kernel.wait_exit().code();
+    waiters.drain();
+    status
 }
 
 fn spawn(name: &str, work: impl FnOnce() + Send + 'static) {
@@ -113,6 +138,7 @@ fn hold_signals() -> SigSet {
         Signal::SIGINT,
         Signal::SIGQUIT,
         Signal::SIGTERM,
+        Signal::SIGUSR1,
         Signal::SIGUSR2,
         Signal::SIGCONT,
         Signal::SIGWINCH,
@@ -126,14 +152,18 @@ fn hold_signals() -> SigSet {
 
 fn pass_signals(kernel: &Kernel, signals: &SigSet) {
     while let Ok(signal) = signals.wait() {
+        if signal == Signal::SIGWINCH && kernel.window_changed() {
+            continue;
+        }
         // The guest's init may have ended in between.
         let _ = kernel.kill(1, signal as i32, false);
     }
 }
 
-/// A sandbox in the foreground ends with the `runsc` that started it.
-fn end_with_donor(kernel: &Kernel, donor: &UnixStream) {
+/// A sandbox in the foreground ends with the `runsc` that started it: we are PID 1 of its namespace, so
+/// nothing of it outlives us.
+fn end_with_donor(donor: &UnixStream) {
     let mut fds = [PollFd::new(donor.as_fd(), PollFlags::empty())];
     while poll(&mut fds, PollTimeout::NONE).is_err() {}
-    let _ = kernel.kill(-1, libc::SIGKILL, true);
+    std::process::exit(128 + libc::SIGKILL);
 }

@@ -1,11 +1,14 @@
 //! A TUN device between this machine and one sandbox (`runsc do`).
 
+use std::fs::File;
 use std::io;
 use std::net::Ipv4Addr;
 
 use netstack::link::Medium;
 use netstack::link::sys::iface;
 use netstack::link::tun::TunDevice;
+use nix::fcntl::{Flock, FlockArg};
+use nix::sys::socket::SockaddrStorage;
 use thiserror::Error;
 
 use crate::sandbox::plan::TunPlan;
@@ -14,6 +17,10 @@ use crate::sandbox::transport::Donation;
 /// Prefix of the link between machine and sandbox.
 const PREFIX_LEN: u8 = 30;
 
+/// Addresses that are tried when none is chosen.
+const FIRST: Ipv4Addr = Ipv4Addr::new(192, 168, 131, 2);
+const LAST: Ipv4Addr = Ipv4Addr::new(192, 168, 255, 254);
+
 /// Why the device could not be made.
 #[derive(Debug, Error)]
 pub(crate) enum TunError {
@@ -21,6 +28,10 @@ pub(crate) enum TunError {
         "cannot open /dev/net/tun: it is not there; load the tun module, or use --network=none or --network=host"
     )]
     NoDevice,
+    #[error(
+        "/dev/net/tun is something else than the device for TUN interfaces; load the tun module, or use --network=none"
+    )]
+    OtherDevice,
     #[error("not permitted to make a TUN device; run as root, or use --network=none")]
     NotPermitted,
     #[error(
@@ -29,6 +40,14 @@ pub(crate) enum TunError {
     BadAddress(Ipv4Addr),
     #[error("this machine already uses the network of {0}; choose another address with --ip")]
     InUse(Ipv4Addr),
+    #[error(
+        "this machine uses every /30 from {FIRST} to {LAST}; choose the sandbox's address with --ip"
+    )]
+    NoneFree,
+    #[error("cannot lock the network namespace to choose an address")]
+    Lock(#[source] io::Error),
+    #[error("cannot list this machine's addresses")]
+    List(#[source] io::Error),
     #[error("cannot make the TUN device {name}")]
     Io {
         name: String,
@@ -37,23 +56,32 @@ pub(crate) enum TunError {
     },
 }
 
-/// Makes the device, gives this machine the address below `ip`, and donates the sandbox's end.
+/// Makes the device, gives this machine the address below `ip` (or below the first one that is free),
+/// and donates the sandbox's end.
 pub(crate) fn open_tun(
     name: &str,
-    ip: Ipv4Addr,
+    ip: Option<Ipv4Addr>,
     donation: &mut Donation,
 ) -> Result<TunPlan, TunError> {
-    if ip.to_bits() & 3 != 2 {
-        return Err(TunError::BadAddress(ip));
-    }
-    let gateway = Ipv4Addr::from_bits(ip.to_bits() - 1);
-    if address_in_use(gateway) {
-        return Err(TunError::InUse(ip));
-    }
+    // Others who look for a free address wait until ours is taken.
+    let _turn = lock_addresses().map_err(TunError::Lock)?;
+    let used = addresses_in_use().map_err(TunError::List)?;
+    let ip = match ip {
+        Some(ip) => check(ip, &used)?,
+        None => first_free(&used).ok_or(TunError::NoneFree)?,
+    };
+    let gateway = machine_end(ip);
     let (fd, name) =
         TunDevice::open_fd(name, Medium::Ip, true).map_err(|source| match source.kind() {
             io::ErrorKind::NotFound => TunError::NoDevice,
             io::ErrorKind::PermissionDenied => TunError::NotPermitted,
+            _ if matches!(
+                source.raw_os_error(),
+                Some(libc::ENOTTY | libc::ENXIO | libc::ENODEV)
+            ) =>
+            {
+                TunError::OtherDevice
+            }
             _ => TunError::Io {
                 name: name.to_owned(),
                 source,
@@ -77,11 +105,94 @@ pub(crate) fn open_tun(
     })
 }
 
-/// True if an interface of this machine has `address`.
-fn address_in_use(address: Ipv4Addr) -> bool {
-    nix::ifaddrs::getifaddrs()
-        .into_iter()
-        .flatten()
-        .filter_map(|interface| Some(interface.address?.as_sockaddr_in()?.ip()))
-        .any(|known| known == address)
+/// A lock among the `runsc` of one network namespace, held until the file is closed: the namespace's
+/// own file is the only thing that they all have in common, whatever their file trees.
+fn lock_addresses() -> io::Result<Flock<File>> {
+    let namespace = File::open("/proc/thread-self/ns/net")?;
+    Flock::lock(namespace, FlockArg::LockExclusive).map_err(|(_, errno)| errno.into())
+}
+
+/// An address of this machine with its mask.
+type Used = (Ipv4Addr, Ipv4Addr);
+
+/// The addresses of this machine's interfaces.
+fn addresses_in_use() -> io::Result<Vec<Used>> {
+    let ipv4 = |storage: Option<SockaddrStorage>| storage?.as_sockaddr_in().map(|a| a.ip());
+    let interfaces = nix::ifaddrs::getifaddrs()?;
+    Ok(interfaces
+        .filter_map(|interface| Some((ipv4(interface.address)?, ipv4(interface.netmask)?)))
+        .collect())
+}
+
+/// The machine's end of the link to a sandbox at `ip`.
+fn machine_end(ip: Ipv4Addr) -> Ipv4Addr {
+    Ipv4Addr::from_bits(ip.to_bits() - 1)
+}
+
+/// Checks an address that somebody has chosen: whether it lies in a larger network of the machine's is
+/// his to know.
+fn check(ip: Ipv4Addr, used: &[Used]) -> Result<Ipv4Addr, TunError> {
+    if ip.to_bits() & 3 != 2 {
+        return Err(TunError::BadAddress(ip));
+    }
+    if used.iter().any(|(known, _)| *known == machine_end(ip)) {
+        return Err(TunError::InUse(ip));
+    }
+    Ok(ip)
+}
+
+/// The first address from [`FIRST`] to [`LAST`] whose /30 no interface of the machine overlaps.
+fn first_free(used: &[Used]) -> Option<Ipv4Addr> {
+    let link_mask = u32::MAX << (32 - PREFIX_LEN);
+    let overlaps = |ip: u32| {
+        used.iter().any(|(known, mask)| {
+            let common = link_mask & mask.to_bits();
+            ip & common == known.to_bits() & common
+        })
+    };
+    (FIRST.to_bits()..=LAST.to_bits())
+        .step_by(1 << (32 - PREFIX_LEN))
+        .find(|&ip| !overlaps(ip))
+        .map(Ipv4Addr::from_bits)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn used(addresses: &[(&str, &str)]) -> Vec<Used> {
+        let parsed = addresses
+            .iter()
+            .map(|(address, mask)| (address.parse().unwrap(), mask.parse().unwrap()));
+        parsed.collect()
+    }
+
+    #[test]
+    fn the_first_link_that_overlaps_nothing_is_chosen() {
+        let free = |list: &[(&str, &str)]| first_free(&used(list)).map(|ip| ip.to_string());
+        let expect = |ip: &str| Some(ip.to_owned());
+        assert_eq!(free(&[]), expect("192.168.131.2"));
+        let first = ("192.168.131.1", "255.255.255.252");
+        assert_eq!(free(&[first]), expect("192.168.131.6"));
+        let third = ("192.168.131.9", "255.255.255.252");
+        assert_eq!(free(&[first, third]), expect("192.168.131.6"));
+        let whole = ("192.168.131.77", "255.255.255.0");
+        assert_eq!(free(&[whole]), expect("192.168.132.2"));
+        assert_eq!(free(&[("192.168.1.1", "255.255.0.0")]), None);
+    }
+
+    #[test]
+    fn a_chosen_address_is_the_upper_end_of_a_free_link() {
+        let taken = used(&[("192.168.131.1", "255.255.255.252")]);
+        let ip = |text: &str| text.parse().unwrap();
+        assert!(matches!(
+            check(ip("192.168.131.2"), &taken),
+            Err(TunError::InUse(_))
+        ));
+        assert!(matches!(
+            check(ip("10.0.0.1"), &taken),
+            Err(TunError::BadAddress(_))
+        ));
+        assert_eq!(check(ip("10.0.0.2"), &taken).unwrap(), ip("10.0.0.2"));
+    }
 }

@@ -5,7 +5,7 @@
 //! whole Sentry, which only watches while somebody waits.
 
 use std::any::Any;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout};
@@ -20,6 +20,14 @@ use crate::vfs::attr::FileType;
 use crate::vfs::file::{FileOps, IoctlCall};
 use crate::vfs::open::OpenFile;
 use crate::wait::{Ready, WaitQueue};
+
+/// The size of the window of a terminal outside; `None` if `fd` is none.
+pub(crate) fn window_size(fd: BorrowedFd<'_>) -> Option<Winsize> {
+    let mut size = Winsize::default();
+    let request = u32::try_from(libc::TIOCGWINSZ).ok()?;
+    sys::ioctl(fd, request, &mut size).ok()?;
+    Some(size)
+}
 
 /// A donated descriptor.
 pub struct HostStream {
@@ -188,12 +196,7 @@ impl FileOps for HostStream {
             }
             libc::TIOCGWINSZ => self.terminal_call::<Winsize>(call, false),
             libc::TIOCSWINSZ => self.terminal_call::<Winsize>(call, true),
-            libc::TIOCGPGRP => {
-                let ids = call.session.ids();
-                call.memory.write(call.arg, ids.pgid.as_bytes())?;
-                Ok(0)
-            }
-            libc::TIOCSPGRP | libc::TIOCSCTTY => Ok(0),
+            // It is nobody's controlling terminal in here (TIOCGPGRP ...): see `kernel::console`.
             _ => Err(Errno::ENOTTY),
         }
     }

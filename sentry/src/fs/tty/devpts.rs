@@ -62,9 +62,25 @@ pub fn mount(kernel: &Arc<Kernel>, source: &str, flags: MountFlags) -> Arc<Mount
     Mount::new(Dentry::root(Arc::new(root)), "devpts", source, flags)
 }
 
+/// A new pair, unlocked, in the devpts whose root `inode` is: its master, and the pair.
+///
+/// # Errors
+/// ENODEV if it is the root of no devpts, ENOSPC.
+pub(crate) fn open_pair_at(
+    inode: &dyn Inode,
+    owner: (u32, u32),
+) -> Result<(Arc<dyn FileOps>, Arc<Pty>), Errno> {
+    let root = inode.as_any().downcast_ref::<Node>();
+    let root = root.filter(|node| node.what == What::Root);
+    let master = root.ok_or(Errno::ENODEV)?.fs.open_pair(owner)?;
+    let pty = Arc::clone(&master.pty);
+    pty.state.lock().locked = false;
+    Ok((master, pty))
+}
+
 impl DevPts {
     /// A new pair for (uid, gid): its master.
-    fn open_pair(&self, owner: (u32, u32)) -> Result<Arc<dyn FileOps>, Errno> {
+    fn open_pair(&self, owner: (u32, u32)) -> Result<Arc<Master>, Errno> {
         let mut ptys = self.ptys.lock();
         if ptys.len() >= MAX_PTYS {
             return Err(Errno::ENOSPC);
@@ -187,7 +203,8 @@ impl Inode for Node {
             What::Root => Err(Errno::EISDIR),
             What::Ptmx => {
                 let creds = &request.cx.creds;
-                self.fs.open_pair((creds.fsuid, creds.fsgid))
+                let master = self.fs.open_pair((creds.fsuid, creds.fsgid))?;
+                Ok(master)
             }
             What::Slave(index) => {
                 let pty = {

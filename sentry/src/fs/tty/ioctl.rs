@@ -126,10 +126,7 @@ fn common(pty: &Pty, call: &mut IoctlCall<'_>) -> Result<u64, Errno> {
         }
         libc::TIOCSWINSZ => {
             let new: Winsize = get(call)?;
-            let old = std::mem::replace(&mut pty.state.lock().size, new);
-            if old != new {
-                pty.signal_foreground(libc::SIGWINCH);
-            }
+            pty.set_size(new);
             Ok(0)
         }
         libc::TCFLSH => {

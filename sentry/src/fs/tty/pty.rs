@@ -39,6 +39,8 @@ pub(super) struct State {
     pub(super) session: i32,
     /// Foreground process group.
     pub(super) foreground: i32,
+    /// Who types at it is outside of the sandbox.
+    outside: bool,
     master_closed: bool,
     slaves: usize,
     /// A slave was open once: the master sees its end as a hang-up only then.
@@ -55,6 +57,7 @@ impl Pty {
                 locked: true,
                 session: 0,
                 foreground: 0,
+                outside: false,
                 master_closed: false,
                 slaves: 0,
                 had_slave: false,
@@ -66,14 +69,35 @@ impl Pty {
 
     /// Raises a signal in the foreground group.
     pub(super) fn signal_foreground(&self, signo: i32) {
-        let group = self.state.lock().foreground;
+        let (group, outside) = {
+            let state = self.state.lock();
+            (state.foreground, state.outside)
+        };
         if group > 0
             && let Some(kernel) = self.kernel.upgrade()
         {
-            kernel
-                .tree
-                .lock()
-                .signal_group(group, SigInfo::kernel(signo));
+            let (mut tree, info) = (kernel.tree.lock(), SigInfo::kernel(signo));
+            if outside {
+                tree.signal_group_from_outside(group, info);
+            } else {
+                tree.signal_group(group, info);
+            }
+        }
+    }
+
+    /// Makes it the controlling terminal of a session that begins with process `pid`.
+    pub(crate) fn become_controlling(&self, pid: i32) {
+        let mut state = self.state.lock();
+        state.session = pid;
+        state.foreground = pid;
+        state.outside = true;
+    }
+
+    /// Its window has this size (TIOCSWINSZ): the foreground group hears of a new one.
+    pub(crate) fn set_size(&self, new: Winsize) {
+        let old = std::mem::replace(&mut self.state.lock().size, new);
+        if old != new {
+            self.signal_foreground(libc::SIGWINCH);
         }
     }
 

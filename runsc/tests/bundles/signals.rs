@@ -1,0 +1,130 @@
+//! Signals: of `runsc kill`, and to a `runsc run` in the foreground.
+
+use nix::sys::signal::Signal;
+
+use crate::lifecycle::sleeper;
+use crate::world::world;
+
+/// Says which signals it gets.
+const LISTENER: &str =
+    "for s in HUP INT QUIT USR1 USR2 TERM WINCH CONT ALRM; do trap \"echo got $s\" $s; done
+    echo up; while :; do sleep 0.05; done";
+
+#[test]
+fn kill_takes_names_and_numbers() {
+    let world = world!();
+    let bundle = world.bundle("b", LISTENER);
+    let mut run = world.start(world.command(&["run", "--bundle", bundle.path(), "c"]));
+    run.until_written("up");
+    for (given, name) in [
+        (&["HUP"][..], "HUP"),
+        (&["SIGINT"], "INT"),
+        (&["quit"], "QUIT"),
+        (&["10"], "USR1"),
+        (&["12"], "USR2"),
+        (&[], "TERM"),
+        (&["14"], "ALRM"),
+    ] {
+        world.ok(&[&["kill", "c"], given].concat());
+        run.until_written(&format!("got {name}\n"));
+    }
+    for bad in ["NOPE", "0", "65", "-1", ""] {
+        let done = world.run(&["kill", "c", "--", bad]);
+        assert_eq!(done.code, 128, "{bad:?}: {done:?}");
+    }
+    world.refused(&["kill", "--pid", "4000", "c", "TERM"], "no such process");
+    world.refused(&["kill", "none"], "does not exist");
+    world.ok(&["kill", "c", "KILL"]);
+    assert_eq!(run.finish().code, 137);
+}
+
+#[test]
+fn kill_all_reaches_every_process() {
+    let world = world!();
+    let bundle = world.bundle(
+        "b",
+        "sh -c \"trap 'echo child got it; exit' USR1; echo child up; while :; do sleep 0.05; done\" &
+         trap 'echo first got it' USR1; echo first up; wait; wait; exit 6",
+    );
+    let mut run = world.start(world.command(&["run", "--bundle", bundle.path(), "c"]));
+    run.until_written("child up");
+    run.until_written("first up");
+    world.ok(&["kill", "--all", "c", "USR1"]);
+    let done = run.finish();
+    assert!(done.stdout.contains("child got it\n"), "{done:?}");
+    assert!(done.stdout.contains("first got it\n"), "{done:?}");
+    assert_eq!(done.code, 6);
+}
+
+#[test]
+fn kill_of_a_container_that_does_not_run() {
+    let world = world!();
+    let bundle = world.bundle("b", "true");
+    for signal in ["TERM", "KILL"] {
+        world.ok(&["create", "--bundle", bundle.path(), "c"]);
+        world.ok(&["kill", "c", "WINCH"]);
+        assert_eq!(world.status("c"), "created", "that one ends nothing");
+        world.ok(&["kill", "c", signal]);
+        world.until("stopped", || world.status("c") == "stopped");
+        world.refused(&["kill", "c", signal], "stopped");
+        world.ok(&["kill", "--all", "c", signal]);
+        world.ok(&["delete", "c"]);
+    }
+}
+
+#[test]
+fn what_a_foreground_run_gets_is_passed_on() {
+    let world = world!();
+    let bundle = world.bundle("b", LISTENER);
+    let mut run = world.start(world.command(&["run", "--bundle", bundle.path(), "c"]));
+    run.until_written("up");
+    for (signal, name) in [
+        (Signal::SIGHUP, "HUP"),
+        (Signal::SIGINT, "INT"),
+        (Signal::SIGQUIT, "QUIT"),
+        (Signal::SIGTERM, "TERM"),
+        (Signal::SIGUSR1, "USR1"),
+        (Signal::SIGUSR2, "USR2"),
+        (Signal::SIGWINCH, "WINCH"),
+        (Signal::SIGCONT, "CONT"),
+    ] {
+        run.signal(signal);
+        run.until_written(&format!("got {name}\n"));
+    }
+    world.ok(&["kill", "c", "KILL"]);
+    assert_eq!(run.finish().code, 137);
+}
+
+/// A process that handles nothing is ended, although it is the first of the sandbox.
+#[test]
+fn a_foreground_run_ends_by_a_signal_that_nothing_handles() {
+    let world = world!();
+    for (signal, code) in [
+        (Signal::SIGTERM, 143),
+        (Signal::SIGINT, 130),
+        (Signal::SIGHUP, 129),
+        (Signal::SIGUSR1, 138),
+    ] {
+        let bundle = world.bundle("b", "echo up; exec sleep 1000");
+        let mut run = world.start(world.command(&["run", "--bundle", bundle.path(), "c"]));
+        run.until_written("up");
+        run.signal(signal);
+        assert_eq!(run.finish().code, code);
+        std::fs::remove_dir_all(&bundle.dir).unwrap();
+        world.assert_nothing_left();
+    }
+}
+
+#[test]
+fn the_first_process_is_spared_what_comes_from_inside() {
+    let world = world!();
+    let bundle = world.bundle("b", "kill -TERM 1; kill -KILL 1; echo still here");
+    assert_eq!(
+        world.ok(&["run", "--bundle", bundle.path(), "c"]),
+        "still here\n"
+    );
+    sleeper(&world, "c");
+    world.ok(&["exec", "c", "kill", "-KILL", "1"]);
+    assert_eq!(world.status("c"), "running");
+    world.ok(&["delete", "--force", "c"]);
+}
