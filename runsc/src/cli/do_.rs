@@ -29,8 +29,8 @@ use crate::sandbox::transport::Donation;
 /// may see, and has no network but loopback.
 ///
 /// ^C, SIGTERM and other signals to runsc go to the program. It is the first process in there, but
-/// not spared as Linux spares the first one of a PID namespace: a signal that it does not handle
-/// ends it, as if it ran outside.
+/// not spared as Linux spares the first one of a PID namespace: a signal that it does not handle,
+/// wherever it comes from, ends it, as if it ran outside.
 #[derive(Args)]
 #[command(verbatim_doc_comment)]
 pub(super) struct Do {

@@ -92,3 +92,14 @@ EOF";
     let out = world.ok(&["--network=none", "do", "/bin/bash", "-c", script]);
     assert_eq!(out, "looped\nNetwork is unreachable\n");
 }
+
+/// What it does to itself, it does: it was not written to be an init.
+#[test]
+fn the_program_of_do_is_no_init() {
+    let world = world!();
+    for (signal, code) in [("TERM", 143), ("KILL", 137), ("INT", 130)] {
+        let script = format!("kill -{signal} $$; echo still here");
+        let done = world.run(&["--network=none", "do", "/bin/bash", "-c", &script]);
+        assert_eq!((done.code, &*done.stdout), (code, ""), "{done:?}");
+    }
+}

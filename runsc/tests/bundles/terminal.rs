@@ -311,6 +311,18 @@ fn at_terminal(world: &World, args: &[&str]) -> (std::process::Child, Screen, Ow
     (command.spawn().unwrap(), screen, slave)
 }
 
+/// The exit status of a child that has to end.
+fn ended(child: &mut std::process::Child) -> Option<i32> {
+    let deadline = Instant::now() + LIMIT;
+    loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            return status.code();
+        }
+        assert!(Instant::now() < deadline, "it does not end");
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+}
+
 fn is_cooked(terminal: &OwnedFd) -> bool {
     let flags = tcgetattr(terminal).unwrap().local_flags;
     flags.contains(LocalFlags::ICANON | LocalFlags::ISIG | LocalFlags::ECHO)
@@ -329,7 +341,7 @@ fn run_at_the_callers_terminal() {
     screen.until("24 80\r\n");
     resize_under(&mut screen);
     screen.type_in("exit 7\n");
-    assert_eq!(run.wait().unwrap().code(), Some(7));
+    assert_eq!(ended(&mut run), Some(7));
     assert!(is_cooked(&slave), "the terminal's mode is restored");
 }
 
@@ -341,7 +353,7 @@ fn exec_at_the_callers_terminal() {
     sit_at(&mut screen);
     resize_under(&mut screen);
     screen.type_in("exit 8\n");
-    assert_eq!(exec.wait().unwrap().code(), Some(8));
+    assert_eq!(ended(&mut exec), Some(8));
     assert!(is_cooked(&slave));
     world.ok(&["delete", "--force", "c"]);
 }
@@ -354,22 +366,22 @@ fn do_at_a_terminal_is_a_shell_with_job_control() {
     sit_at(&mut screen);
     resize_under(&mut screen);
     screen.type_in("exit 9\n");
-    assert_eq!(done.wait().unwrap().code(), Some(9));
+    assert_eq!(ended(&mut done), Some(9));
     assert!(is_cooked(&slave));
 }
 
 #[test]
 fn interrupt_ends_what_do_runs() {
     let world = world!();
-    for script in [
-        "echo up; exec sleep 1000",
-        "echo up; sleep 1000; echo not reached",
+    for program in [
+        ["busybox", "sh", "-c", "echo up; read line"],
+        ["bash", "-c", "echo up; sleep 1000; echo not reached", ""],
     ] {
         let (mut done, mut screen, slave) =
-            at_terminal(&world, &["--network=none", "do", "bash", "-c", script]);
+            at_terminal(&world, &[&["--network=none", "do"], &program[..]].concat());
         screen.until("up");
         screen.type_in("\x03");
-        assert_eq!(done.wait().unwrap().code(), Some(130), "{script}");
+        assert_eq!(ended(&mut done), Some(130), "{program:?}");
         assert!(is_cooked(&slave));
         drop(slave);
         assert_eq!(screen.read_all(), "\r\n^C");
@@ -386,9 +398,10 @@ fn interrupt_ends_what_do_runs_with_its_output_in_a_file() {
     let mut command = world.command(&[
         "--network=none",
         "do",
-        "bash",
+        "busybox",
+        "sh",
         "-c",
-        "echo up; exec sleep 1000",
+        "echo up; read line",
     ]);
     seat(&mut command, &slave);
     let mut running = world.start(command);

@@ -27,6 +27,12 @@ pub struct ProcessInfo {
 }
 
 impl Kernel {
+    /// Takes from the first process what Linux gives the first one of a PID namespace: to be spared
+    /// signals from inside that it has not asked for. For a program that was not written to be an init.
+    pub fn make_first_ordinary(&self) {
+        self.tree.lock().first_is_ordinary = true;
+    }
+
     /// Waits until the first process has ended: the sandbox's exit status.
     pub fn wait_exit(&self) -> ExitStatus {
         let mut ended = self.ended.lock();

@@ -102,7 +102,7 @@ fn act(task: &mut Task, info: SigInfo) {
 
 fn default(task: &mut Task, info: SigInfo) {
     // The first process of the sandbox is spared: what it had blocked until now (`SIGNAL_UNKILLABLE`).
-    if task.pid() == 1 {
+    if task.pid() == 1 && !task.kernel.tree.lock().first_is_ordinary {
         return;
     }
     match default_action(info.signo) {

@@ -85,7 +85,7 @@ impl Tree {
         let stopping = SigSet::STOPPING.contains(info.signo);
         if info.signo == libc::SIGKILL {
             // Not even that from inside ends the first process (SIGNAL_UNKILLABLE).
-            if pid == 1 {
+            if pid == 1 && !self.first_is_ordinary {
                 return Ok(());
             }
             node.process.begin_group_exit(libc::SIGKILL);
@@ -99,7 +99,8 @@ impl Tree {
             discard(node, SigSet::of(&[libc::SIGCONT]));
         }
         let node = self.node(pid).ok_or(Errno::ESRCH)?;
-        if dropped(node, info.signo, scope) {
+        let spared = pid == 1 && !self.first_is_ordinary;
+        if dropped(node, info.signo, scope, spared) {
             return Ok(());
         }
         match scope {
@@ -169,14 +170,14 @@ fn discard(node: &Node, gone: SigSet) {
 
 /// True if the signal would do nothing: it is ignored and nobody has it blocked, or it is for the first
 /// process of the sandbox, which has not asked for it.
-fn dropped(node: &Node, signo: i32, scope: Scope<'_>) -> bool {
+fn dropped(node: &Node, signo: i32, scope: Scope<'_>, spared: bool) -> bool {
     let action = node.process.actions().get(signo);
     // A blocked signal may have a handler, or be read, by the time it is looked at (`sig_ignored`).
     let blocked = match scope {
         Scope::Thread(task) => task.mask().contains(signo),
         Scope::Process => node.threads.iter().any(|task| task.mask().contains(signo)),
     };
-    let spared = node.process.pid == 1 && action.handler == SIG_DFL && unkillable(signo);
+    let spared = spared && action.handler == SIG_DFL && unkillable(signo);
     !blocked && (spared || action.ignores(signo))
 }
 

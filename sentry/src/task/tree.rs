@@ -15,6 +15,8 @@ pub struct Tree {
     pub(crate) tasks: BTreeMap<i32, Arc<TaskShared>>,
     pub(crate) processes: BTreeMap<i32, Node>,
     last_pid: i32,
+    /// Signals from inside do to the first process what they do to any other.
+    pub(crate) first_is_ordinary: bool,
 }
 
 /// A process among others.

@@ -111,7 +111,11 @@ fn live(booted: Booted, donor: UnixStream, signals: SigSet) -> i32 {
                 serve::requests(&kernel, &listener, &waiters);
             });
         }
-        None => kernel.start(),
+        // `runsc do`: a program that somebody would otherwise have run outside.
+        None => {
+            kernel.make_first_ordinary();
+            kernel.start();
+        }
     }
     let status = kernel.wait_exit().code();
     waiters.drain();
