@@ -97,7 +97,8 @@ fn converse(
     mut received: Received,
     waiters: &Arc<Waiters>,
 ) {
-    let _waiter = waits(&request).then(|| waiters.enter());
+    // Whatever the request does, even to the first process, its answer still goes out.
+    let _waiter = waiters.enter();
     let answer = match request {
         Request::Start => Answer::Failed("the container has been started already".into()),
         Request::Signal { signo, target } => signal(kernel, signo, target),
@@ -115,13 +116,6 @@ fn converse(
         }
     };
     reply(socket, &answer);
-}
-
-fn waits(request: &Request) -> bool {
-    matches!(
-        request,
-        Request::Wait { .. } | Request::Exec { wait: true, .. }
-    )
 }
 
 fn no_process() -> String {

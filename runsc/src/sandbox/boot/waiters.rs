@@ -1,4 +1,5 @@
-//! Who waits for the end of a process: the sandbox's own process stays until they have been told.
+//! Who waits for an answer, or for the end of a process: the sandbox's own process stays until they
+//! have been told.
 
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
@@ -6,7 +7,7 @@ use std::time::Duration;
 /// Longest time that the sandbox stays for somebody to be told.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// The number of requests that an end will answer.
+/// The number of requests that are being answered.
 #[derive(Default)]
 pub(super) struct Waiters {
     count: Mutex<usize>,
