@@ -7,10 +7,7 @@ use sentry_abi::Errno;
 
 use super::storage::Storage;
 use crate::mm::PAGE_SIZE;
-use crate::mm::io::{IoDst, IoSrc};
 
-/// Bytes copied at a time between storage and guest.
-const CHUNK: usize = 16 << 10;
 /// Pages of the largest run that is allocated ahead of a growing file.
 const MAX_RUN: u64 = 256;
 
@@ -70,58 +67,29 @@ impl FileData {
         (None, end - at)
     }
 
-    /// Reads from `at` on, up to the end of the file.
+    /// Reads from `at` on, up to the end of the file; how many bytes there were.
     ///
     /// # Errors
-    /// EFAULT, EIO, if nothing was read before.
-    pub fn read(&self, dst: &mut dyn IoDst, mut at: u64) -> Result<usize, Errno> {
-        let mut buffer = [0u8; CHUNK];
-        let mut total = 0;
-        while at < self.size && dst.remaining() > 0 {
-            let (stored, span) = self.span(at);
-            let len = (self.size - at).min(span).min(CHUNK as u64) as usize;
-            let chunk = &mut buffer[..len.min(dst.remaining())];
+    /// EIO.
+    pub fn read_bytes(&self, buffer: &mut [u8], at: u64) -> Result<usize, Errno> {
+        let mut done = 0;
+        while done < buffer.len() {
+            let from = at.saturating_add(done as u64);
+            if from >= self.size {
+                break;
+            }
+            let (stored, span) = self.span(from);
+            let len = (self.size - from)
+                .min(span)
+                .min((buffer.len() - done) as u64) as usize;
+            let chunk = &mut buffer[done..done + len];
             match stored {
                 Some(offset) => self.storage.read(offset, chunk)?,
                 None => chunk.fill(0),
             }
-            match dst.put(chunk) {
-                Ok(0) => break,
-                Ok(count) => {
-                    at += count as u64;
-                    total += count;
-                }
-                Err(_) if total > 0 => break,
-                Err(error) => return Err(error),
-            }
+            done += len;
         }
-        Ok(total)
-    }
-
-    /// Writes at `at`, growing the file.
-    ///
-    /// # Errors
-    /// EFAULT, ENOSPC, EFBIG, if nothing was written before.
-    pub fn write(&mut self, src: &mut dyn IoSrc, mut at: u64) -> Result<usize, Errno> {
-        let mut buffer = [0u8; CHUNK];
-        let mut total = 0;
-        while src.remaining() > 0 {
-            let len = src.remaining().min(CHUNK);
-            let count = match src.take(&mut buffer[..len]) {
-                Ok(0) => break,
-                Ok(count) => count,
-                Err(_) if total > 0 => break,
-                Err(error) => return Err(error),
-            };
-            match self.write_bytes(&buffer[..count], at) {
-                Ok(()) => {}
-                Err(_) if total > 0 => break,
-                Err(error) => return Err(error),
-            }
-            at += count as u64;
-            total += count;
-        }
-        Ok(total)
+        Ok(done)
     }
 
     /// Writes `bytes` at `at`, growing the file.
@@ -177,8 +145,14 @@ impl FileData {
     }
 
     fn add_run(&mut self, page: u64, pages: u64) -> Result<u64, Errno> {
-        let offset = self.storage.allocate(pages * PAGE_SIZE);
-        let offset = offset.map_err(|_| Errno::ENOSPC)?;
+        // With less room than would be good, page by page.
+        let (offset, pages) = match self.storage.allocate(pages * PAGE_SIZE) {
+            Ok(offset) => (offset, pages),
+            Err(_) => {
+                let one = self.storage.allocate(PAGE_SIZE);
+                (one.map_err(|_| Errno::ENOSPC)?, 1)
+            }
+        };
         self.pages += pages;
         // Runs that continue each other in the storage are one: mappings then merge on the host.
         let before = page.checked_sub(1).and_then(|before| self.run_at(before));

@@ -8,13 +8,16 @@ use sentry_abi::Errno;
 use super::inode::{TmpFs, TmpInode, TmpOptions};
 use super::storage::Storage;
 use crate::mm::io::{IoDst, IoSrc};
-use crate::mm::{MapBacking, Mappable};
+use crate::mm::{MapBacking, Mappable, PAGE_SIZE};
 use crate::vfs::attr::{FileType, Time};
 use crate::vfs::dentry::{Dentry, VfsPath};
 use crate::vfs::file::FileOps;
 use crate::vfs::inode::{Inode, NewNode};
 use crate::vfs::mount::Mount;
 use crate::vfs::open::OpenFile;
+
+/// Bytes copied at a time between contents and guest.
+const CHUNK: usize = 16 << 10;
 
 /// An open regular file.
 pub struct TmpFile {
@@ -40,33 +43,69 @@ impl TmpFile {
         if seals & libc::F_SEAL_GROW != 0 && end > size {
             return Err(Errno::EPERM);
         }
-        if at >= self.inode.fs.max_bytes && len > 0 {
-            return Err(Errno::EFBIG);
-        }
-        if end > self.inode.fs.max_bytes {
-            return Err(Errno::ENOSPC);
-        }
         Ok(())
     }
 
+    /// Writes at `at`, or at the end of the file. Guest memory is touched without the lock on the
+    /// contents: a fault on a mapping of this very file takes it.
     fn write_at(&self, src: &mut dyn IoSrc, at: Option<u64>) -> Result<(usize, u64), Errno> {
-        let mut data = self.inode.data()?.write();
-        let at = at.unwrap_or(data.size());
-        self.check_write(at, src.remaining(), data.size())?;
-        let count = data.write(src, at)?;
-        drop(data);
-        if count > 0 {
+        let _one_writer = self.inode.writer.lock();
+        let size = self.inode.data()?.read().size();
+        let start = at.unwrap_or(size);
+        self.check_write(start, src.remaining(), size)?;
+        let mut buffer = [0u8; CHUNK];
+        let mut total = 0;
+        while src.remaining() > 0 {
+            let len = src.remaining().min(CHUNK);
+            let written = src.take(&mut buffer[..len]).and_then(|count| {
+                let mut data = self.inode.data()?.write();
+                data.write_bytes(&buffer[..count], start + total as u64)?;
+                Ok(count)
+            });
+            match written {
+                Ok(0) => break,
+                Ok(count) => total += count,
+                Err(_) if total > 0 => break,
+                Err(error) => return Err(error),
+            }
+        }
+        if total > 0 {
             self.inode.contents_changed();
         }
-        Ok((count, at + count as u64))
+        Ok((total, start + total as u64))
+    }
+
+    /// Reads at `at`; guest memory is touched without the lock, as in `write_at`.
+    fn read_at(&self, dst: &mut dyn IoDst, at: u64) -> Result<usize, Errno> {
+        let mut buffer = [0u8; CHUNK];
+        let mut total = 0;
+        while dst.remaining() > 0 {
+            let chunk = &mut buffer[..dst.remaining().min(CHUNK)];
+            let have = {
+                let data = self.inode.data()?.read();
+                data.read_bytes(chunk, at.saturating_add(total as u64))?
+            };
+            if have == 0 {
+                break;
+            }
+            match dst.put(&chunk[..have]) {
+                Ok(count) => {
+                    total += count;
+                    if count < have {
+                        break;
+                    }
+                }
+                Err(_) if total > 0 => break,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(total)
     }
 }
 
 impl FileOps for TmpFile {
     fn read(&self, dst: &mut dyn IoDst, offset: Option<u64>) -> Result<usize, Errno> {
-        let data = self.inode.data()?.read();
-        let count = data.read(dst, offset.unwrap_or(0))?;
-        drop(data);
+        let count = self.read_at(dst, offset.unwrap_or(0))?;
         // relatime: the access time moves only where somebody could tell.
         let mut meta = self.inode.meta.lock();
         if count > 0 && meta.atime <= meta.mtime {
@@ -111,7 +150,9 @@ impl FileOps for TmpFile {
         let keep = mode & libc::FALLOC_FL_KEEP_SIZE != 0;
         let end = offset.checked_add(len).ok_or(Errno::EFBIG)?;
         let mut data = self.inode.data()?.write();
-        if end > self.inode.fs.max_bytes {
+        // All or nothing: what is to be filled must fit.
+        let hole = len.saturating_sub(data.pages() * PAGE_SIZE);
+        if mode & libc::FALLOC_FL_PUNCH_HOLE == 0 && hole > self.inode.fs.storage.free() {
             return Err(Errno::ENOSPC);
         }
         let size = data.size();

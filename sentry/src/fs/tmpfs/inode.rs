@@ -11,7 +11,7 @@ use sentry_abi::Errno;
 use super::data::FileData;
 use super::dir::{self, Entries};
 use super::file::TmpFile;
-use super::storage::Storage;
+use super::storage::{Quota, Storage};
 use crate::mm::PAGE_SIZE;
 use crate::vfs::attr::{Attr, FileType, FsStat, Owner, SetAttr, Time};
 use crate::vfs::context::PathContext;
@@ -25,21 +25,21 @@ const MAX_XATTRS: usize = 128 << 10;
 
 /// One file system in memory.
 pub struct TmpFs {
-    pub(super) storage: Arc<dyn Storage>,
+    pub(super) storage: Arc<Quota>,
     dev: u64,
     next_ino: AtomicU64,
     inodes: AtomicU64,
     max_inodes: u64,
-    /// Most bytes of one file and, as statfs shows it, of all.
-    pub(super) max_bytes: u64,
+    /// Most bytes of all files together.
+    max_bytes: u64,
 }
 
 impl TmpFs {
     /// An empty file system: its root directory. Inode numbers start at `first_ino`; `max_bytes` bounds
-    /// what statfs shows and the size of one file.
+    /// what all files together hold (holes are free).
     pub fn root(storage: Arc<dyn Storage>, options: &TmpOptions) -> Arc<TmpInode> {
         let fs = Arc::new(Self {
-            storage,
+            storage: Arc::new(Quota::new(storage, options.max_bytes)),
             dev: next_anonymous_dev(),
             next_ino: AtomicU64::new(options.first_ino),
             inodes: AtomicU64::new(0),
@@ -63,7 +63,9 @@ impl TmpFs {
         let own = || self.next_ino.fetch_add(1, Ordering::Relaxed);
         let now = Time::now();
         let body = match new.kind {
-            FileType::Regular => Body::File(RwLock::new(FileData::new(Arc::clone(&self.storage)))),
+            FileType::Regular => Body::File(RwLock::new(FileData::new(
+                Arc::clone(&self.storage) as Arc<dyn Storage>
+            ))),
             FileType::Directory => Body::Dir(Mutex::default()),
             FileType::Symlink => Body::Link(new.target.into()),
             _ => Body::Other,
@@ -76,6 +78,7 @@ impl TmpFs {
             kind: new.kind,
             rdev: new.rdev,
             body,
+            writer: Mutex::default(),
             meta: Mutex::new(Meta {
                 owner: Owner {
                     perm: new.perm,
@@ -139,6 +142,8 @@ pub struct TmpInode {
     kind: FileType,
     rdev: u64,
     pub(super) body: Body,
+    /// Writes are one at a time; taken before the contents' own lock.
+    pub(super) writer: Mutex<()>,
     pub(super) meta: Mutex<Meta>,
     xattrs: Mutex<BTreeMap<Vec<u8>, Vec<u8>>>,
 }
@@ -224,9 +229,6 @@ impl TmpInode {
     }
 
     fn resize(&self, size: u64) -> Result<(), Errno> {
-        if size > self.fs.max_bytes {
-            return Err(Errno::EFBIG);
-        }
         let mut data = self.data()?.write();
         let seals = self.seals();
         let shrinks = size < data.size() && seals & libc::F_SEAL_SHRINK != 0;
@@ -394,7 +396,7 @@ impl Inode for TmpInode {
             magic: MAGIC,
             block_size: PAGE_SIZE,
             blocks,
-            free: blocks,
+            free: self.fs.storage.free() / PAGE_SIZE,
             files: self.fs.max_inodes,
             files_free: self.fs.max_inodes.saturating_sub(used),
         })
