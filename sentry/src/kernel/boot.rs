@@ -57,6 +57,8 @@ impl Kernel {
             memory_limit: config.memory_limit,
             boot_ns: crate::time::monotonic_ns(),
             unimplemented: (0..NUMBERS).map(|_| AtomicU32::new(0)).collect(),
+            defects: AtomicU32::new(0),
+            oom_victim: Mutex::default(),
             first: Mutex::new(None),
             consoles: Mutex::default(),
             ended: Mutex::default(),
@@ -71,6 +73,7 @@ impl Kernel {
         }
         let first = kernel.make_process(config.init)?;
         *kernel.first.lock() = Some(first);
+        kernel.watch_memory()?;
         Ok(kernel)
     }
 

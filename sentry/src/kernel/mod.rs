@@ -4,6 +4,7 @@ mod boot;
 pub mod config;
 mod console;
 mod control;
+pub(crate) mod oom;
 mod start;
 
 use std::collections::BTreeMap;
@@ -53,6 +54,8 @@ pub struct Kernel {
     unimplemented: Vec<AtomicU32>,
     /// Terminals of processes that were started from outside, by pid.
     consoles: Mutex<console::Consoles>,
+    defects: AtomicU32,
+    oom_victim: Mutex<oom::Victim>,
     ended: Mutex<BTreeMap<i32, ExitStatus>>,
     ended_changed: Condvar,
 }
@@ -125,6 +128,21 @@ impl Kernel {
     pub fn count_unimplemented(&self, number: u64) {
         let at = (number as usize).min(NUMBERS - 1);
         self.unimplemented[at].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A defect of the Sentry ended a process that did not deserve it: said aloud, and counted.
+    pub(crate) fn report_defect(&self, task: &Task) {
+        self.defects.fetch_add(1, Ordering::Relaxed);
+        let (pid, tid, number) = (task.pid(), task.tid(), task.regs.orig_rax);
+        let name = crate::syscalls::table::row(number).map_or("no call", |row| row.name);
+        eprintln!(
+            "sentry: defect: the thread of task {tid} panicked ({name}); process {pid} is killed"
+        );
+    }
+
+    /// How many defects of the Sentry have ended a process.
+    pub fn defects(&self) -> u32 {
+        self.defects.load(Ordering::Relaxed)
     }
 
     /// Which calls that are not served were made, and how often.

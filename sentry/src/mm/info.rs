@@ -58,6 +58,17 @@ impl MemoryManager {
         usage
     }
 
+    /// What is gone once the address space has given its memory back.
+    pub fn lifetime(&self) -> std::sync::Weak<()> {
+        std::sync::Arc::downgrade(&self.alive)
+    }
+
+    /// Bytes of the sandbox's memory that it holds.
+    pub fn resident(&self) -> u64 {
+        let usage = self.usage();
+        usage.rss_anon + usage.rss_shared
+    }
+
     /// VmSize alone, cheaply.
     pub fn virtual_size(&self) -> u64 {
         self.state.read_recursive().size

@@ -58,6 +58,8 @@ pub struct MemoryManager {
     /// Before `state`: the stub must be gone when the state gives its memory back.
     aspace: Option<Arc<dyn AddressSpace>>,
     pub(super) state: RwLock<State>,
+    /// After `state`: gone when everything has been given back.
+    pub(super) alive: Arc<()>,
 }
 
 /// Where exec put things.
@@ -105,6 +107,7 @@ impl MemoryManager {
             layout: parking_lot::Mutex::default(),
             aspace: Some(aspace),
             state: RwLock::new(state),
+            alive: Arc::new(()),
         }))
     }
 

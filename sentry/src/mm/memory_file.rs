@@ -113,6 +113,16 @@ impl MemoryFile {
         self.limit.store(bytes, Ordering::Relaxed);
     }
 
+    /// Whether the limit is reached, also when what was freed has been given back.
+    pub fn at_limit(&self) -> bool {
+        let limit = self.limit.load(Ordering::Relaxed);
+        let reached = || limit != u64::MAX && self.resident() >= limit;
+        reached() && {
+            self.flush();
+            reached()
+        }
+    }
+
     /// Allocates `len` bytes (rounded up to pages), zeroed, with a count of one; the offset.
     ///
     /// # Errors
@@ -122,12 +132,8 @@ impl MemoryFile {
         if len == 0 {
             return Err(Errno::EINVAL);
         }
-        let limit = self.limit.load(Ordering::Relaxed);
-        if limit != u64::MAX && self.resident() >= limit {
-            self.flush();
-            if self.resident() >= limit {
-                return Err(Errno::ENOMEM);
-            }
+        if self.at_limit() {
+            return Err(Errno::ENOMEM);
         }
         let align = if len >= HUGE { HUGE } else { PAGE_SIZE };
         let mut inner = self.inner.lock();
@@ -270,31 +276,21 @@ impl MemoryFile {
         Ok(sys::read_file(fd, file_offset, &self.map, offset, len as usize)? as u64)
     }
 
-    /// The parts of a range that are in memory.
+    /// The parts of a range that hold data. Asked of the file and not of the page tables: what the host
+    /// has swapped out is data too.
     pub(super) fn resident_runs(&self, range: Range<u64>) -> Vec<Range<u64>> {
-        const BATCH: u64 = 1024 * PAGE_SIZE;
-        let mut runs: Vec<Range<u64>> = Vec::new();
-        let mut pages = [0u8; 1024];
+        let mut runs = Vec::new();
         let mut at = range.start;
-        while at < range.end {
-            let end = range.end.min(at + BATCH);
-            if self
-                .map
-                .resident(at, (end - at) as usize, &mut pages)
-                .is_err()
-            {
-                pages.fill(1);
+        while let Some(run) = sys::next_data(self.fd.as_fd(), at) {
+            if run.start >= range.end {
+                break;
             }
-            for (page, flag) in (at..end).step_by(PAGE_SIZE as usize).zip(&pages) {
-                if flag & 1 == 0 {
-                    continue;
-                }
-                match runs.last_mut() {
-                    Some(last) if last.end == page => last.end += PAGE_SIZE,
-                    _ => runs.push(page..page + PAGE_SIZE),
-                }
-            }
+            let end = run.end.min(range.end);
+            runs.push(run.start..end);
             at = end;
+            if at >= range.end {
+                break;
+            }
         }
         runs
     }

@@ -63,21 +63,6 @@ impl Mapping {
         }
         Some(self.base.as_ptr().wrapping_add(offset as usize))
     }
-
-    /// Which pages of a page-aligned range are in memory: one byte a page, bit 0.
-    pub(super) fn resident(&self, offset: u64, len: usize, out: &mut [u8]) -> io::Result<()> {
-        let pages = len.div_ceil(super::PAGE_SIZE as usize);
-        let addr = self.at(offset, len).ok_or(io::ErrorKind::InvalidInput)?;
-        if out.len() < pages {
-            return Err(io::ErrorKind::InvalidInput.into());
-        }
-        // SAFETY: `out` has a byte for each page of the range, which is ours.
-        let rc = unsafe { libc::mincore(addr.cast(), len, out.as_mut_ptr()) };
-        if rc != 0 {
-            return Err(io::Error::last_os_error());
-        }
-        Ok(())
-    }
 }
 
 impl Drop for Mapping {
@@ -88,6 +73,19 @@ impl Drop for Mapping {
             libc::munmap(self.base.as_ptr().cast(), self.len);
         }
     }
+}
+
+/// The next run of data at or after `offset` of a memory file; `None` if there is none. What is not
+/// known for sure counts as data.
+pub(super) fn next_data(fd: BorrowedFd<'_>, offset: u64) -> Option<std::ops::Range<u64>> {
+    use nix::unistd::{Whence, lseek64};
+    let start = match lseek64(fd, offset as i64, Whence::SeekData) {
+        Ok(start) => start as u64,
+        Err(nix::errno::Errno::ENXIO) => return None,
+        Err(_) => offset,
+    };
+    let end = lseek64(fd, start as i64, Whence::SeekHole).map_or(u64::MAX, |end| end as u64);
+    Some(start..end)
 }
 
 /// Makes an anonymous memory file of `len` bytes, all holes.

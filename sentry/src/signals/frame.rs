@@ -10,7 +10,7 @@ use crate::signals::action::SigAction;
 use crate::signals::info::SIGINFO_SIZE;
 use crate::signals::{SigInfo, SigSet};
 use crate::task::Task;
-use crate::task::thread::AltStack;
+use crate::task::thread::{AltStack, ThreadSignals};
 
 /// UC_FP_XSTATE | UC_SIGCONTEXT_SS | UC_STRICT_RESTORE_SS.
 const UC_FLAGS: u64 = 1 | 2 | 4;
@@ -20,10 +20,22 @@ const RED_ZONE: u64 = 128;
 pub(crate) const SS_AUTODISARM: i32 = 1 << 31;
 /// Flags that a frame may change: AC, OF, DF, TF, SF, ZF, AF, PF, CF, RF.
 const FLAGS_FROM_FRAME: u64 = 0x0005_0DD5;
+/// The code segment of 64-bit programs, and the privilege level that a frame's is given.
+const USER_CS: u16 = 0x33;
+const USER_RPL: u16 = 3;
+/// The processor's number of a general protection fault.
+const GENERAL_PROTECTION: u64 = 13;
+/// SA_RESTORER: without it there is no way back from a handler.
+const SA_RESTORER: i32 = 0x0400_0000;
 /// Flags that are clear when a handler starts: TF, DF, RF.
 const FLAGS_CLEARED: u64 = 0x100 | 0x400 | 0x1_0000;
 /// FP_XSTATE_MAGIC1.
 const XSTATE_MAGIC1: u32 = 0x4650_5853;
+/// FP_XSTATE_MAGIC2.
+const XSTATE_MAGIC2: u32 = 0x4650_5845;
+/// Offset of the XSAVE header, whose first byte names the legacy components.
+const XSTATE_HEADER: usize = 512;
+const XSTATE_FP_SSE: u8 = 3;
 /// Largest extended state that is read back from a frame.
 const MAX_XSTATE: u32 = 16 << 10;
 /// Offset of the software-reserved bytes in the legacy area.
@@ -94,7 +106,7 @@ struct Frame {
 }
 
 impl SigContext {
-    fn save(regs: &Regs, mask: SigSet, fault_addr: u64, fpstate: u64) -> Self {
+    fn save(regs: &Regs, mask: SigSet, signals: &ThreadSignals, fpstate: u64) -> Self {
         Self {
             r8: regs.r8,
             r9: regs.r9,
@@ -117,7 +129,9 @@ impl SigContext {
             cs: regs.cs as u16,
             ss: regs.ss as u16,
             oldmask: mask.0,
-            cr2: fault_addr,
+            cr2: signals.fault_addr,
+            trapno: signals.trap.0,
+            err: signals.trap.1,
             fpstate,
             ..Self::default()
         }
@@ -177,6 +191,16 @@ impl AltStack {
         if self.flags & SS_AUTODISARM == 0 && self.holds(sp) {
             return Err(Errno::EPERM);
         }
+        if *self
+            == (Self {
+                addr: new.sp,
+                size: new.size,
+                flags: new.flags,
+            })
+        {
+            // No change is no error, whatever it says (`do_sigaltstack`).
+            return Ok(());
+        }
         match new.flags & !SS_AUTODISARM {
             libc::SS_DISABLE => *self = Self::default(),
             0 | libc::SS_ONSTACK => {
@@ -200,6 +224,9 @@ impl AltStack {
 /// # Errors
 /// EFAULT if the stack cannot hold the frame: the caller raises SIGSEGV.
 pub(crate) fn push(task: &mut Task, info: SigInfo, action: SigAction) -> Result<(), Errno> {
+    if !action.has(SA_RESTORER) {
+        return Err(Errno::EFAULT);
+    }
     let mask = task.shared.mask();
     let saved = task.signals.saved_mask.take().unwrap_or(mask);
     let fp = task.context.fp_state();
@@ -216,7 +243,7 @@ pub(crate) fn push(task: &mut Task, info: SigInfo, action: SigAction) -> Result<
             flags: UC_FLAGS,
             link: 0,
             stack: alt.shown(task.regs.rsp),
-            context: SigContext::save(&task.regs, saved, task.signals.fault_addr, fpstate),
+            context: SigContext::save(&task.regs, saved, &task.signals, fpstate),
             sigmask: saved.0,
         },
         info: info.to_bytes(),
@@ -269,9 +296,6 @@ fn enter_handler(task: &mut Task, signo: i32, action: &SigAction, at: u64) {
 pub(crate) fn pop(task: &mut Task) -> Result<(), Errno> {
     let ucontext: UContext = task.mm.read_val(task.regs.rsp)?;
     let context = ucontext.context;
-    if context.rip >= task.kernel.platform().user_range().end {
-        return Err(Errno::EFAULT);
-    }
     let fp = match context.fpstate {
         0 => None,
         at => Some(read_xstate(task, at)?),
@@ -279,22 +303,44 @@ pub(crate) fn pop(task: &mut Task) -> Result<(), Errno> {
     task.context
         .set_fp_state(fp.as_deref())
         .map_err(|_| Errno::EINVAL)?;
+    let foreign_code = context.cs | USER_RPL != USER_CS;
     context.restore(&mut task.regs);
     task.shared.set_mask(SigSet(ucontext.sigmask));
     // Linux ignores a frame whose stack cannot be set, too.
     let sp = task.regs.rsp;
     let _ = task.signals.alt_stack.change(&ucontext.stack, sp);
     task.shared.kick();
+    if foreign_code {
+        task.signals.trap = (GENERAL_PROTECTION, 0);
+        // There is no other code segment here: returning to one is a general protection fault.
+        return Err(Errno::EINVAL);
+    }
     Ok(())
 }
 
-fn read_xstate(task: &Task, at: u64) -> Result<Vec<u8>, Errno> {
-    let reserved = at.checked_add(SW_RESERVED).ok_or(Errno::EFAULT)?;
-    let [magic, size]: [u32; 2] = task.mm.read_val(reserved)?;
-    if magic != XSTATE_MAGIC1 || size > MAX_XSTATE {
-        return Err(Errno::EINVAL);
+/// The extended state at `at`. What does not describe itself properly is a plain FXSAVE area, as
+/// for Linux (`check_xstate_in_sigframe`): the rest of the state is then reset.
+fn read_xstate(task: &mut Task, at: u64) -> Result<Vec<u8>, Errno> {
+    if !at.is_multiple_of(64) {
+        return Err(Errno::EFAULT);
     }
-    task.mm.read_vec(at, size as usize)
+    let reserved = at.checked_add(SW_RESERVED).ok_or(Errno::EFAULT)?;
+    let [magic, size, _, _, xstate_size]: [u32; 5] = task.mm.read_val(reserved)?;
+    let described = magic == XSTATE_MAGIC1
+        && size <= MAX_XSTATE
+        && xstate_size
+            .checked_add(4)
+            .is_some_and(|needed| needed <= size)
+        && task.mm.read_val(at + u64::from(xstate_size)) == Ok(XSTATE_MAGIC2);
+    if described {
+        return task.mm.read_vec(at, size as usize);
+    }
+    let legacy = task.mm.read_vec(at, SW_RESERVED as usize)?;
+    task.context.set_fp_state(None).map_err(|_| Errno::EINVAL)?;
+    let mut area = task.context.fp_state();
+    area[..legacy.len()].copy_from_slice(&legacy);
+    area[XSTATE_HEADER] |= XSTATE_FP_SSE;
+    Ok(area)
 }
 
 #[cfg(test)]

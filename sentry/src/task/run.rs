@@ -5,6 +5,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use crate::kernel::oom;
 use crate::platform::{Access, Event};
 use crate::signals::deliver::{self, Attended};
 use crate::signals::{SigInfo, frame};
@@ -49,6 +50,7 @@ fn run(mut task: Task) {
     let outcome = std::panic::catch_unwind(AssertUnwindSafe(|| while step(&mut task) {}));
     if outcome.is_err() {
         // A defect of the Sentry: only this process pays for it.
+        task.kernel.report_defect(&task);
         deliver::end_process(&mut task, libc::SIGKILL);
     }
     exit::finish(task);
@@ -79,6 +81,7 @@ fn step(task: &mut Task) -> bool {
         Ok(Event::Fault { addr, access }) => fault(task, addr, access),
         Ok(Event::Exception { signo, code, addr }) => {
             task.regs.orig_rax = u64::MAX;
+            task.signals.trap = (trap_number(signo, code), 0);
             deliver::force(task, SigInfo::fault(signo, code, addr));
         }
         Ok(Event::Interrupted) => task.regs.orig_rax = u64::MAX,
@@ -136,9 +139,46 @@ fn fault(task: &mut Task, addr: u64, access: Access) {
     task.regs.orig_rax = u64::MAX;
     let mm = Arc::clone(&task.mm);
     if let Err(signal) = mm.handle_fault(addr, access) {
+        // No memory: the fault happens again once there is some.
+        if signal.signo == libc::SIGKILL && oom::relieve(task) {
+            return;
+        }
         task.signals.fault_addr = signal.addr;
+        task.signals.trap = (PAGE_FAULT, page_fault_code(access, signal.code));
         let info = SigInfo::fault(signal.signo, signal.code, signal.addr);
         deliver::force(task, info);
+    }
+}
+
+/// The processor's number of a page fault.
+const PAGE_FAULT: u64 = 14;
+
+/// The processor's error code of a page fault: present, write, user, fetch.
+fn page_fault_code(access: Access, code: i32) -> u64 {
+    const SEGV_ACCERR: i32 = 2;
+    let kind = match access {
+        Access::Read => 0,
+        Access::Write => 1 << 1,
+        Access::Execute => 1 << 4,
+    };
+    kind | 1 << 2 | u64::from(code == SEGV_ACCERR)
+}
+
+/// `si_code` of a SIGFPE: division by zero, or its overflow.
+const FPE_INTDIV: i32 = 1;
+
+/// The processor's number of the exception that Linux makes this signal of.
+fn trap_number(signo: i32, code: i32) -> u64 {
+    const SI_KERNEL: i32 = 0x80;
+    match (signo, code) {
+        (libc::SIGTRAP, SI_KERNEL) => 3,
+        (libc::SIGTRAP, _) => 1,
+        (libc::SIGILL, _) => 6,
+        (libc::SIGFPE, FPE_INTDIV) => 0,
+        (libc::SIGFPE, _) => 16,
+        (libc::SIGBUS, libc::BUS_ADRALN) => 17,
+        (libc::SIGBUS, _) => PAGE_FAULT,
+        _ => 13,
     }
 }
 

@@ -57,6 +57,8 @@ pub struct ThreadSignals {
     pub(crate) ready: Option<(SigInfo, SigAction)>,
     /// The address of the last fault that raised a signal (`cr2` of frames).
     pub(crate) fault_addr: u64,
+    /// The processor's number of the last exception, and its error code (of frames).
+    pub(crate) trap: (u64, u64),
 }
 
 /// sigaltstack(2).
