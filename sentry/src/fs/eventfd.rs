@@ -41,11 +41,14 @@ impl FileOps for EventFd {
             return Err(Errno::EAGAIN);
         }
         let taken = if self.semaphore { 1 } else { *count };
-        dst.put(&taken.to_ne_bytes())?;
         *count -= taken;
         drop(count);
         self.queue.notify(Ready::OUT | Ready::WRNORM);
-        Ok(8)
+        // What cannot be handed over is lost, as in Linux (`eventfd_read`).
+        match dst.put(&taken.to_ne_bytes())? {
+            8 => Ok(8),
+            _ => Err(Errno::EFAULT),
+        }
     }
 
     fn write(&self, src: &mut dyn IoSrc, _: Option<u64>) -> Result<usize, Errno> {

@@ -50,6 +50,15 @@ fn encode(wd: i32, mask: u32, cookie: u32, name: &[u8]) -> Vec<u8> {
     event
 }
 
+/// Flags that make a mask one that is not empty, as for Linux (ALL_INOTIFY_BITS).
+const FLAGS: u32 = libc::IN_ONESHOT
+    | libc::IN_ONLYDIR
+    | libc::IN_DONT_FOLLOW
+    | libc::IN_EXCL_UNLINK
+    | libc::IN_MASK_ADD
+    | libc::IN_MASK_CREATE
+    | libc::IN_ISDIR;
+
 impl Inotify {
     /// An instance that watches nothing.
     pub fn new() -> Arc<Self> {
@@ -70,7 +79,7 @@ impl Inotify {
     /// # Errors
     /// EINVAL (no event asked for), EEXIST (IN_MASK_CREATE), ENOSPC.
     pub fn add(&self, dentry: &Arc<Dentry>, mask: u32) -> Result<i32, Errno> {
-        if mask & EVENTS == 0 {
+        if mask & (EVENTS | FLAGS) == 0 {
             return Err(Errno::EINVAL);
         }
         let watcher = self.watcher()?;

@@ -86,8 +86,14 @@ impl State {
         while self.room() > 0 && src.remaining() > 0 {
             let (_, space) = self.spans();
             let space = space.start..space.end.min(space.start + src.remaining());
+            let wanted = space.len();
             let count = match src.take(&mut self.ring[space]) {
-                Ok(0) => break,
+                // A page that faults half-way is not written at all (`pipe_write`).
+                Ok(count) if count < wanted => match count / PAGE * PAGE {
+                    0 if total == 0 => return Err(Errno::EFAULT),
+                    0 => break,
+                    pages => pages,
+                },
                 Ok(count) => count,
                 Err(_) if total > 0 => break,
                 Err(error) => return Err(error),
@@ -153,6 +159,9 @@ impl Pipe {
         }
     }
 }
+
+/// Pipes of Linux are lists of pages.
+const PAGE: usize = 4096;
 
 /// An open end (or, for a FIFO opened O_RDWR, both).
 pub struct PipeEnd {

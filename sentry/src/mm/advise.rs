@@ -96,10 +96,12 @@ impl MemoryManager {
         if flags & !known != 0 || flags & both == both {
             return Err(Errno::EINVAL);
         }
-        let range = call_range(addr, len).map_err(|error| match error {
-            Errno::EINVAL => Errno::EINVAL,
-            _ => Errno::ENOMEM,
-        })?;
+        // A length within a page of 2^64 is 0 once it is aligned: nothing to do.
+        let aligned = len.wrapping_add(PAGE_SIZE - 1) / PAGE_SIZE * PAGE_SIZE;
+        let range = call_range(addr, aligned)?;
+        if range.is_empty() {
+            return Ok(());
+        }
         let mut files = Vec::new();
         {
             let state = self.state.read_recursive();
@@ -170,12 +172,15 @@ impl MemoryManager {
         on_fault: bool,
         privileged: bool,
     ) -> Result<(), Errno> {
-        let start = addr / PAGE_SIZE * PAGE_SIZE;
-        let end = addr
-            .checked_add(len)
-            .and_then(|end| end.checked_next_multiple_of(PAGE_SIZE))
-            .ok_or(Errno::EINVAL)?;
-        let range = start..end;
+        let Some(range) = lock_range(addr, len) else {
+            // Beyond any limit, before it is looked at whether it wraps.
+            return Err(if privileged {
+                Errno::EINVAL
+            } else {
+                Errno::ENOMEM
+            });
+        };
+        let (start, end) = (range.start, range.end);
         let mut state = self.state.write();
         let limit = self.limit(MemLimit::Locked);
         if !privileged {
@@ -218,16 +223,12 @@ impl MemoryManager {
     /// # Errors
     /// ENOMEM (a hole in the range).
     pub fn munlock(&self, addr: u64, len: u64) -> Result<(), Errno> {
-        let start = addr / PAGE_SIZE * PAGE_SIZE;
-        let end = addr
-            .checked_add(len)
-            .and_then(|end| end.checked_next_multiple_of(PAGE_SIZE))
-            .ok_or(Errno::EINVAL)?;
+        let range = lock_range(addr, len).ok_or(Errno::EINVAL)?;
         let mut state = self.state.write();
         state
             .vmas
-            .update(start..end, |_, vma| vma.flags.locked = false);
-        let holes = !state.vmas.holes(start..end).is_empty();
+            .update(range.clone(), |_, vma| vma.flags.locked = false);
+        let holes = !state.vmas.holes(range).is_empty();
         if holes { Err(Errno::ENOMEM) } else { Ok(()) }
     }
 
@@ -244,6 +245,14 @@ impl MemoryManager {
         state.vmas.update(all, |_, vma| vma.flags.locked = lock);
         Ok(())
     }
+}
+
+/// The pages that mlock and munlock mean; `None` if they wrap. As in Linux, a length that
+/// page-aligning makes 0 means none (`do_mlock`).
+fn lock_range(addr: u64, len: u64) -> Option<Range<u64>> {
+    let start = addr / PAGE_SIZE * PAGE_SIZE;
+    let len = len.wrapping_add(addr - start).wrapping_add(PAGE_SIZE - 1) / PAGE_SIZE * PAGE_SIZE;
+    Some(start..start.checked_add(len)?)
 }
 
 /// Advice that changes nothing here.

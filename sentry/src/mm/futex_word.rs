@@ -127,6 +127,10 @@ impl MemoryManager {
             let state = self.state.read_recursive();
             let (_, vma) = state.vmas.find(addr).ok_or(Errno::EFAULT)?;
             if !vma.flags.shared {
+                // Linux pins the page for writing: one that can't change is no futex.
+                if vma.prot & libc::PROT_WRITE == 0 {
+                    return Err(Errno::EFAULT);
+                }
                 return Ok(private);
             }
             match state.locate(addr, false) {

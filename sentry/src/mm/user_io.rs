@@ -12,8 +12,8 @@ use super::manager::MemoryManager;
 const IOV_MAX: usize = 1024;
 /// Most bytes that one call moves (Linux's MAX_RW_COUNT).
 const MAX_RW: u64 = 0x7fff_f000;
-/// Addresses of user space end here.
-const USER_END: u64 = 1 << 47;
+/// Addresses of user space end here (TASK_SIZE_MAX).
+const USER_END: u64 = (1 << 47) - 4096;
 /// Host vectors passed to one host call.
 const HOST_VECTORS: usize = 64;
 /// Buffer for memory that the host cannot reach directly.
@@ -59,7 +59,17 @@ impl MemoryManager {
     /// # Errors
     /// EFAULT if it leaves user space.
     pub fn one_iovec(&self, addr: u64, len: u64) -> Result<IoVecs, Errno> {
-        Ok(SmallVec::from_iter([checked(addr, len.min(MAX_RW))?]))
+        let whole = checked(addr, len)?;
+        let len = whole.len.min(MAX_RW);
+        Ok(SmallVec::from_iter([IoVec { len, ..whole }]))
+    }
+
+    /// One buffer, as sendto(2) and recvfrom(2) have it: cut before it is looked at where it ends.
+    ///
+    /// # Errors
+    /// EFAULT if it leaves user space.
+    pub fn message_iovec(&self, addr: u64, len: u64) -> Result<IoVecs, Errno> {
+        self.one_iovec(addr, len.min(MAX_RW))
     }
 
     /// A destination over guest buffers.

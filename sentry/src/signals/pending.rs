@@ -30,11 +30,20 @@ impl Pending {
     /// EAGAIN if a real-time signal's queue is full (a standard signal is then pending without its
     /// information).
     pub fn push(&mut self, info: SigInfo) -> Result<(), Errno> {
+        self.push_within(info, u64::MAX)
+    }
+
+    /// As [`Pending::push`]; no more than `limit` real-time signals queue up (RLIMIT_SIGPENDING).
+    ///
+    /// # Errors
+    /// As [`Pending::push`].
+    pub fn push_within(&mut self, info: SigInfo, limit: u64) -> Result<(), Errno> {
         let realtime = info.signo >= FIRST_REALTIME;
         if !realtime && self.set.contains(info.signo) {
             return Ok(());
         }
-        if realtime && self.queue.len() >= MAX_QUEUED {
+        let limit = usize::try_from(limit).unwrap_or(MAX_QUEUED).min(MAX_QUEUED);
+        if realtime && self.queue.len() >= limit {
             return Err(Errno::EAGAIN);
         }
         self.set.insert(info.signo);

@@ -103,13 +103,16 @@ impl Tree {
         if dropped(node, info.signo, scope, spared) {
             return Ok(());
         }
+        let limit = node.process.limits.soft(libc::RLIMIT_SIGPENDING);
         match scope {
             Scope::Thread(task) => {
-                task.pending.lock().push(info)?;
+                task.pending.lock().push_within(info, limit)?;
                 task.kick();
             }
             Scope::Process => {
-                node.process.signals.lock().pending.push(info)?;
+                let mut signals = node.process.signals.lock();
+                signals.pending.push_within(info, limit)?;
+                drop(signals);
                 wake_one(node, info.signo);
             }
         }

@@ -95,7 +95,8 @@ pub(crate) fn wait_for(task: &mut Task, file: &Arc<OpenFile>, write: bool) -> Sy
 pub(crate) fn raise(task: &Task, signo: i32) {
     let mut tree = task.kernel.tree.lock();
     // The only failure is a full queue of real-time signals, which these are not.
-    let _ = tree.signal_thread(&task.shared, SigInfo::kernel(signo));
+    let info = SigInfo::user(signo, libc::SI_USER, task.pid(), task.creds.uid);
+    let _ = tree.signal_thread(&task.shared, info);
 }
 
 /// True if a call on the file that would have to wait should wait.

@@ -265,6 +265,9 @@ fn sys_capget(task: &mut Task, args: &Args) -> SysResult {
             _ => Err(Errno::EINVAL),
         };
     };
+    if args.ptr(1) == 0 {
+        return Ok(Outcome::Value(0));
+    }
     if pid < 0 {
         return Err(Errno::EINVAL);
     }

@@ -53,6 +53,9 @@ type Push = fn(&mut Vec<u8>, u64, u64, FileType, &[u8]);
 
 fn list(task: &Task, args: &Args, push: Push) -> SysResult {
     let file = task.fds.get(args.int(0))?;
+    if file.path().inode().kind() != FileType::Directory {
+        return Err(Errno::ENOTDIR);
+    }
     let room = (args.uint(2) as usize).min(MAX_LISTING);
     let mut out = Vec::new();
     let mut full = false;
@@ -121,6 +124,9 @@ pub(crate) fn sys_getcwd(task: &mut Task, args: &Args) -> SysResult {
     }
     let mut path = cwd.shown(&root);
     path.push(0);
+    if path.len() > libc::PATH_MAX as usize {
+        return Err(Errno::ENAMETOOLONG);
+    }
     if path.len() > args.size(1) {
         return Err(Errno::ERANGE);
     }

@@ -90,6 +90,8 @@ fn wait(task: &mut Task, args: &Args, timeout_ns: Option<u64>) -> SysResult {
     let max = usize::try_from(args.int(2)).ok();
     let max = max.filter(|max| (1..=i32::MAX as usize / 12).contains(max));
     let max = max.ok_or(Errno::EINVAL)?;
+    task.mm
+        .one_iovec(args.ptr(1), (max * size_of::<EpollEvent>()) as u64)?;
     let file = task.fds.get(args.int(0))?;
     let events = epoll_of(&file)?.collect(max.min(4096));
     if events.is_empty() && timeout_ns != Some(0) && !task.call_state.timed_out {

@@ -13,6 +13,7 @@ use crate::syscalls::table::Row;
 use crate::syscalls::{Args, Block, SysResult};
 use crate::syscalls::{interface, sigio};
 use crate::task::Task;
+use crate::vfs::attr::FileType;
 use crate::vfs::file::IoctlCall;
 use crate::vfs::locks::{self, LockOwner, RangeLock};
 use crate::vfs::open::OpenFile;
@@ -215,8 +216,13 @@ fn take_lock(file: &OpenFile, range: RangeLock, wait: bool) -> SysResult {
 }
 
 pub(crate) fn sys_flock(task: &mut Task, args: &Args) -> SysResult {
-    let file = task.fds.get(args.int(0))?;
     let operation = args.int(1);
+    // What used to be mandatory locks: accepted, without effect (`flock`).
+    const LOCK_MAND: i32 = 32;
+    if operation & LOCK_MAND != 0 {
+        return done();
+    }
+    let file = task.fds.get(args.int(0))?;
     let range = RangeLock {
         start: 0,
         end: u64::MAX,
@@ -249,7 +255,9 @@ pub(crate) fn sys_ioctl(task: &mut Task, args: &Args) -> SysResult {
             file.set_flags(flags | flag)?;
             return done();
         }
-        libc::FIONREAD if file.ops().seekable() => {
+        libc::FIONREAD
+            if file.path().inode().kind() == FileType::Regular && file.ops().seekable() =>
+        {
             let left = file.attr()?.size.saturating_sub(file.position());
             task.mm
                 .write_val(arg, &(left.min(i32::MAX as u64) as i32))?;

@@ -11,6 +11,7 @@ use crate::syscalls::table::Row;
 use crate::syscalls::{Args, Outcome, SysResult};
 use crate::task::Task;
 use crate::task::state::Interrupted;
+use crate::vfs::attr::FileType;
 use crate::vfs::open::OpenFile;
 
 pub(crate) const ROWS: &[Row] = &[
@@ -44,8 +45,26 @@ enum At {
     Offset(i64),
 }
 
+/// An offset has to make sense and be of use before it matters what the file was opened for
+/// (`ksys_pread64`); what is moved must end within a `loff_t` (`rw_verify_area`).
+fn check_at(file: &OpenFile, iovs: &IoVecs, at: At) -> Result<(), Errno> {
+    let At::Offset(offset) = at else {
+        return Ok(());
+    };
+    if offset < 0 {
+        return Err(Errno::EINVAL);
+    }
+    if !file.ops().seekable() {
+        return Err(Errno::ESPIPE);
+    }
+    let len: u64 = iovs.iter().map(|iov| iov.len).sum();
+    let end = offset.checked_add_unsigned(len);
+    end.map(drop).ok_or(Errno::EINVAL)
+}
+
 fn read_vectors(task: &mut Task, fd: i32, iovs: IoVecs, at: At) -> SysResult {
     let file = task.fds.get(fd)?;
+    check_at(&file, &iovs, at)?;
     file.check_readable()?;
     file.ops().job_control(&*task, false)?;
     let result = {
@@ -72,6 +91,30 @@ fn skip(iovs: &mut IoVecs, mut count: u64) {
     }
 }
 
+/// RLIMIT_FSIZE: a write that would go beyond is cut short; one that starts beyond raises SIGXFSZ
+/// (`generic_write_check_limits`).
+fn keep_to_file_size(task: &Task, file: &OpenFile, iovs: &mut IoVecs, at: At) -> Result<(), Errno> {
+    let limit = task.limit(libc::RLIMIT_FSIZE);
+    if limit == u64::MAX || file.path().inode().kind() != FileType::Regular || at_stream(file) {
+        return Ok(());
+    }
+    let start = match at {
+        _ if file.flags() & libc::O_APPEND != 0 => file.attr()?.size,
+        At::Position => file.position(),
+        At::Offset(offset) => offset as u64,
+    };
+    let mut room = limit.saturating_sub(start);
+    if room == 0 && iovs.iter().any(|iov| iov.len > 0) {
+        raise(task, libc::SIGXFSZ);
+        return Err(Errno::EFBIG);
+    }
+    for iov in iovs {
+        iov.len = iov.len.min(room);
+        room -= iov.len;
+    }
+    Ok(())
+}
+
 /// Bytes that a write has made before it had to wait: its result if it is interrupted.
 struct Written(u64);
 
@@ -87,10 +130,12 @@ impl Interrupted for Written {
 
 fn write_vectors(task: &mut Task, fd: i32, mut iovs: IoVecs, at: At) -> SysResult {
     let file = task.fds.get(fd)?;
+    check_at(&file, &iovs, at)?;
     file.check_writable()?;
     file.ops().job_control(&*task, true)?;
     let before = task.call_state.progress;
     skip(&mut iovs, before);
+    keep_to_file_size(task, &file, &mut iovs, at)?;
     let wanted = iovs.iter().map(|iov| iov.len).sum::<u64>() as usize;
     let result = {
         let mut src = task.mm.user_src(iovs);
@@ -153,7 +198,8 @@ pub(crate) fn sys_pwrite64(task: &mut Task, args: &Args) -> SysResult {
 }
 
 fn vectors(task: &Task, args: &Args) -> Result<IoVecs, Errno> {
-    task.mm.read_iovecs(args.ptr(1), args.size(2))
+    // `import_iovec` takes an `unsigned`: the upper half of the register is not looked at.
+    task.mm.read_iovecs(args.ptr(1), args.uint(2) as usize)
 }
 
 pub(crate) fn sys_readv(task: &mut Task, args: &Args) -> SysResult {

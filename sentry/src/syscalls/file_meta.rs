@@ -208,7 +208,8 @@ pub(crate) fn sys_truncate(task: &mut Task, args: &Args) -> SysResult {
 pub(crate) fn sys_ftruncate(task: &mut Task, args: &Args) -> SysResult {
     let size = length(task, args.long(1))?;
     let file = task.fds.get(args.int(0))?;
-    let regular = file.path().inode().kind() == crate::vfs::attr::FileType::Regular;
+    let regular =
+        file.path().inode().kind() == crate::vfs::attr::FileType::Regular && file.ops().seekable();
     if !file.writable() || !regular {
         return Err(Errno::EINVAL);
     }

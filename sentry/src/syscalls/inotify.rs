@@ -61,6 +61,10 @@ fn instance(file: &OpenFile) -> Result<&Inotify, Errno> {
 pub(crate) fn sys_inotify_add_watch(task: &mut Task, args: &Args) -> SysResult {
     let mask = args.uint(2);
     let file = task.fds.get(args.int(0))?;
+    let either = libc::IN_MASK_ADD | libc::IN_MASK_CREATE;
+    if mask & either == either {
+        return Err(Errno::EINVAL);
+    }
     let inotify = instance(&file)?;
     let mut flags = WalkFlags::empty();
     flags.set(WalkFlags::FOLLOW, mask & libc::IN_DONT_FOLLOW == 0);

@@ -35,6 +35,10 @@ fn optional(task: &Task, addr: u64) -> Result<Vec<u8>, Errno> {
 
 pub(crate) fn sys_mount(task: &mut Task, args: &Args) -> SysResult {
     let flags = args.ptr(3);
+    // Linux copies the strings in before it looks at anything.
+    let kind = optional(task, args.ptr(2))?;
+    let source = optional(task, args.ptr(0))?;
+    let options = optional(task, args.ptr(4))?;
     let cx = task.path_context();
     let at = lookup(task, &cx, libc::AT_FDCWD, args.ptr(1), WalkFlags::FOLLOW)?;
     may_mount(&cx)?;
@@ -60,9 +64,7 @@ pub(crate) fn sys_mount(task: &mut Task, args: &Args) -> SysResult {
     if flags & libc::MS_MOVE != 0 {
         return Err(Errno::EINVAL);
     }
-    let kind = optional(task, args.ptr(2))?;
-    let source = String::from_utf8_lossy(&optional(task, args.ptr(0))?).into_owned();
-    let options = optional(task, args.ptr(4))?;
+    let source = String::from_utf8_lossy(&source).into_owned();
     let mount = match &kind[..] {
         b"tmpfs" | b"ramfs" => tmpfs(task, &source, &options, own),
         b"proc" => crate::fs::proc::mount(&task.kernel, &source, own),

@@ -239,7 +239,8 @@ fn readlink(task: &Task, dirfd: i32, path: u64, buffer: u64, size: i32) -> SysRe
     let cx = task.path_context();
     let found = lookup(task, &cx, dirfd, path, WalkFlags::EMPTY)?;
     if found.inode().kind() != FileType::Symlink {
-        return Err(Errno::EINVAL);
+        let empty = read_path(task, path)?.is_empty();
+        return Err(if empty { Errno::ENOENT } else { Errno::EINVAL });
     }
     let target = found.inode().readlink(&cx)?;
     let shown = &target[..target.len().min(size)];

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use sentry_abi::Errno;
 use zerocopy::IntoBytes;
 
+use crate::signals::set::is_signal;
 use crate::syscalls::{Args, Block, Outcome, Row, SysResult};
 use crate::task::clone::{CloneArgs, clone};
 use crate::task::wait::{Wanted, Which, look};
@@ -71,10 +72,9 @@ fn sys_vfork(task: &mut Task, _: &Args) -> SysResult {
 
 fn sys_clone(task: &mut Task, args: &Args) -> SysResult {
     let flags = args.0[0] & 0xffff_ffff;
-    let exit_signal = (flags & 0xff) as i32;
-    if exit_signal > crate::signals::set::MAX_SIGNAL {
-        return Err(Errno::EINVAL);
-    }
+    // One that there is not is none: the end of the child is then not told (`do_notify_parent`).
+    let exit_signal = Some((flags & 0xff) as i32).filter(|signo| is_signal(*signo));
+    let exit_signal = exit_signal.unwrap_or(0);
     let cloned = CloneArgs {
         flags: flags & !0xff,
         exit_signal,
@@ -237,6 +237,15 @@ fn sys_wait4(task: &mut Task, args: &Args) -> SysResult {
     Ok(Outcome::Value(change.pid as u64))
 }
 
+/// Writes the fields that waitid(2) has, and nothing beyond them.
+fn put_child_info(task: &Task, at: u64, info: crate::signals::SigInfo) -> Result<(), Errno> {
+    const FIELDS: usize = 28;
+    if at == 0 {
+        return Ok(());
+    }
+    task.mm.write(at, &info.to_bytes()[..FIELDS])
+}
+
 fn sys_waitid(task: &mut Task, args: &Args) -> SysResult {
     let options = args.int(3);
     let events = libc::WEXITED | libc::WSTOPPED | libc::WCONTINUED;
@@ -255,14 +264,17 @@ fn sys_waitid(task: &mut Task, args: &Args) -> SysResult {
         _ => return Err(Errno::EINVAL),
     };
     let wanted = Wanted { which, options };
-    let change = match wait_for(task, wanted)? {
-        Err(block) => return Ok(block.into()),
-        Ok(change) => change,
+    let change = match wait_for(task, wanted) {
+        Ok(Err(block)) => return Ok(block.into()),
+        Ok(Ok(change)) => change,
+        Err(error) => {
+            // Linux clears the caller's siginfo even then.
+            put_child_info(task, args.ptr(2), crate::signals::SigInfo::default())?;
+            return Err(error);
+        }
     };
     let (info, cpu) = change.map_or(Default::default(), |change| (change.info, change.cpu));
-    if args.ptr(2) != 0 {
-        task.mm.write(args.ptr(2), &info.to_bytes())?;
-    }
+    put_child_info(task, args.ptr(2), info)?;
     if args.ptr(4) != 0 && change.is_some() {
         let usage = crate::syscalls::limits::rusage(cpu, 0);
         task.mm.write(args.ptr(4), usage.as_bytes())?;
@@ -317,6 +329,18 @@ fn sys_unshare(task: &mut Task, args: &Args) -> SysResult {
     let flags = args.int(0);
     let nothing_to_do =
         libc::CLONE_SYSVSEM | libc::CLONE_THREAD | libc::CLONE_SIGHAND | libc::CLONE_VM;
+    const NAMESPACES: i32 = libc::CLONE_NEWNS
+        | libc::CLONE_NEWCGROUP
+        | libc::CLONE_NEWUTS
+        | libc::CLONE_NEWIPC
+        | libc::CLONE_NEWUSER
+        | libc::CLONE_NEWPID
+        | libc::CLONE_NEWNET
+        | 0x80; // CLONE_NEWTIME
+    let known = libc::CLONE_FILES | libc::CLONE_FS | nothing_to_do | NAMESPACES;
+    if args.ptr(0) & !u64::from(known as u32) != 0 {
+        return Err(Errno::EINVAL);
+    }
     if flags & !(libc::CLONE_FILES | libc::CLONE_FS | nothing_to_do) != 0 {
         return Err(Errno::EPERM);
     }

@@ -131,6 +131,9 @@ fn sys_sched_getscheduler(task: &mut Task, args: &Args) -> SysResult {
 const RESET_ON_FORK: i32 = 0x4000_0000;
 
 fn sys_sched_setscheduler(task: &mut Task, args: &Args) -> SysResult {
+    if args.ptr(2) == 0 {
+        return Err(Errno::EINVAL);
+    }
     check_task(task, args.int(0))?;
     let priority: i32 = task.mm.read_val(args.ptr(2))?;
     match args.int(1) & !RESET_ON_FORK {
@@ -143,12 +146,18 @@ fn sys_sched_setscheduler(task: &mut Task, args: &Args) -> SysResult {
 }
 
 fn sys_sched_getparam(task: &mut Task, args: &Args) -> SysResult {
+    if args.ptr(1) == 0 {
+        return Err(Errno::EINVAL);
+    }
     check_task(task, args.int(0))?;
     task.mm.write_val(args.ptr(1), &0i32)?;
     Ok(Outcome::Value(0))
 }
 
 fn sys_sched_setparam(task: &mut Task, args: &Args) -> SysResult {
+    if args.ptr(1) == 0 {
+        return Err(Errno::EINVAL);
+    }
     check_task(task, args.int(0))?;
     let priority: i32 = task.mm.read_val(args.ptr(1))?;
     if priority == 0 {
@@ -158,12 +167,16 @@ fn sys_sched_setparam(task: &mut Task, args: &Args) -> SysResult {
     }
 }
 
+/// SCHED_EXT of Linux 6.12, which the libc crate does not name.
+const SCHED_EXT: i32 = 7;
+
 fn priority_of(policy: i32, realtime: u64) -> SysResult {
     match policy {
         libc::SCHED_FIFO | libc::SCHED_RR => Ok(Outcome::Value(realtime)),
         libc::SCHED_OTHER | libc::SCHED_BATCH | libc::SCHED_IDLE | libc::SCHED_DEADLINE => {
             Ok(Outcome::Value(0))
         }
+        SCHED_EXT => Ok(Outcome::Value(0)),
         _ => Err(Errno::EINVAL),
     }
 }

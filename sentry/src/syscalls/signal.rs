@@ -209,6 +209,7 @@ fn check_signal(signo: i32) -> Result<(), Errno> {
 /// Signals one process; signal 0 only checks.
 fn send(task: &Task, tree: &mut Tree, pid: i32, info: SigInfo) -> Result<(), Errno> {
     let node = tree.node(pid).ok_or(Errno::ESRCH)?;
+    check_signal(info.signo)?;
     may_signal(task, node, info.signo)?;
     if info.signo == 0 {
         return Ok(());
@@ -218,7 +219,6 @@ fn send(task: &Task, tree: &mut Tree, pid: i32, info: SigInfo) -> Result<(), Err
 
 fn sys_kill(task: &mut Task, args: &Args) -> SysResult {
     let (pid, signo) = (args.int(0), args.int(1));
-    check_signal(signo)?;
     let info = SigInfo::user(signo, libc::SI_USER, task.pid(), task.creds.uid);
     let mut tree = task.kernel.tree.lock();
     let members: Vec<i32> = match pid {
@@ -250,7 +250,6 @@ fn pids(tree: &Tree, pgid: i32) -> Vec<i32> {
 
 /// Signals thread `tid`, which has to belong to process `tgid` if that is given.
 fn send_thread(task: &Task, tgid: Option<i32>, tid: i32, info: SigInfo) -> SysResult {
-    check_signal(info.signo)?;
     if tid <= 0 || tgid.is_some_and(|tgid| tgid <= 0) {
         return Err(Errno::EINVAL);
     }
@@ -260,6 +259,7 @@ fn send_thread(task: &Task, tgid: Option<i32>, tid: i32, info: SigInfo) -> SysRe
         return Err(Errno::ESRCH);
     }
     let node = tree.node(target.process.pid).ok_or(Errno::ESRCH)?;
+    check_signal(info.signo)?;
     may_signal(task, node, info.signo)?;
     if info.signo != 0 {
         tree.signal_thread(&target, info)?;
@@ -279,7 +279,6 @@ fn sys_tgkill(task: &mut Task, args: &Args) -> SysResult {
 
 /// The `siginfo_t` at `addr`, which must not pretend to come from the kernel or kill(2).
 fn read_info(task: &Task, addr: u64, signo: i32, to_self: bool) -> Result<SigInfo, Errno> {
-    check_signal(signo)?;
     let mut info: SigInfo = task.mm.read_val(addr)?;
     info.signo = signo;
     if (info.code >= 0 || info.code == libc::SI_TKILL) && !to_self {

@@ -114,9 +114,6 @@ pub(super) fn read_addr(task: &Task, addr: u64, len: i32) -> Result<Vec<u8>, Err
 /// Writes an address into the caller's buffer, cut to the space there is, and its full length
 /// (`move_addr_to_user`).
 pub(super) fn write_addr(task: &Task, bytes: &[u8], addr: u64, len_addr: u64) -> Result<(), Errno> {
-    if addr == 0 {
-        return Ok(());
-    }
     let space: i32 = task.mm.read_val(len_addr)?;
     let space = usize::try_from(space).map_err(|_| Errno::EINVAL)?;
     task.mm.write(addr, &bytes[..bytes.len().min(space)])?;
@@ -221,7 +218,9 @@ fn accept(task: &mut Task, args: &Args, flags: i32) -> SysResult {
     };
     let peer = accepted.peer_addr().unwrap_or_default();
     let fd = install(task, accepted, flags)?;
-    if let Err(error) = write_addr(task, &peer, args.ptr(1), args.ptr(2)) {
+    if args.ptr(1) != 0
+        && let Err(error) = write_addr(task, &peer, args.ptr(1), args.ptr(2))
+    {
         task.fds.close(fd)?;
         return Err(error);
     }
@@ -308,6 +307,9 @@ fn sys_setsockopt(task: &mut Task, args: &Args) -> SysResult {
     let target = Target::of(task, args.int(0))?;
     let (level, name, len) = (args.int(1), args.int(2), args.int(4));
     let len = usize::try_from(len).map_err(|_| Errno::EINVAL)?;
+    if level == libc::SOL_SOCKET && len < size_of::<i32>() && name != libc::SO_BINDTODEVICE {
+        return Err(Errno::EINVAL);
+    }
     let mut value = vec![0; len.min(OPTION_MAX)];
     task.mm.read(args.ptr(3), &mut value)?;
     if is_timeout(level, name) {

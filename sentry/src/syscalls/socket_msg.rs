@@ -5,6 +5,7 @@ use std::sync::Arc;
 use sentry_abi::Errno;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
+use super::at::raise;
 use super::socket::{Target, read_addr, write_addr};
 use super::table::Row;
 use super::{Args, Outcome, SysResult};
@@ -32,7 +33,7 @@ pub(crate) const ROWS: &[Row] = &[
         libc::SYS_recvmmsg,
         "recvmmsg",
         sys_recvmmsg,
-        "the timeout is looked at only while the first message is awaited",
+        "the timeout ends the call also while the first message is awaited",
     ),
 ];
 
@@ -131,7 +132,7 @@ fn sys_sendto(task: &mut Task, args: &Args) -> SysResult {
         0 => None,
         addr => Some(read_addr(task, addr, args.int(5))?),
     };
-    let iovecs = task.mm.one_iovec(args.ptr(1), args.ptr(2))?;
+    let iovecs = task.mm.message_iovec(args.ptr(1), args.ptr(2))?;
     send(
         task,
         &target,
@@ -285,10 +286,12 @@ fn receive(
 
 fn sys_recvfrom(task: &mut Task, args: &Args) -> SysResult {
     let target = Target::of(task, args.int(0))?;
-    let iovecs = task.mm.one_iovec(args.ptr(1), args.ptr(2))?;
+    let iovecs = task.mm.message_iovec(args.ptr(1), args.ptr(2))?;
     match receive(task, &target, &iovecs, args.int(3))? {
         Ok(received) => {
-            write_addr(task, &received.from, args.ptr(4), args.ptr(5))?;
+            if args.ptr(4) != 0 {
+                write_addr(task, &received.from, args.ptr(4), args.ptr(5))?;
+            }
             Ok(received.len.into())
         }
         Err(outcome) => Ok(outcome),
@@ -371,6 +374,17 @@ fn write_control(
     Ok(writer.finish())
 }
 
+/// Writes back what is left of a timeout (`do_recvmmsg`): that, in nanoseconds; `None` without one.
+fn put_time_left(task: &Task, addr: u64) -> Result<Option<u64>, Errno> {
+    let Some(deadline) = task.call_state.deadline_ns.filter(|_| addr != 0) else {
+        return Ok(None);
+    };
+    let left = deadline.saturating_sub(task.now_ns());
+    task.mm
+        .write_val(addr, &[left / 1_000_000_000, left % 1_000_000_000])?;
+    Ok(Some(left))
+}
+
 fn sys_recvmmsg(task: &mut Task, args: &Args) -> SysResult {
     let target = Target::of(task, args.int(0))?;
     let flags = args.int(3);
@@ -399,6 +413,9 @@ fn sys_recvmmsg(task: &mut Task, args: &Args) -> SysResult {
                     .write_val(header.wrapping_add(MMSG_LEN - 8), &(len as u32))?;
                 task.call_state.progress = 0;
                 count += 1;
+                if put_time_left(task, args.ptr(4))? == Some(0) {
+                    break;
+                }
             }
             Ok(Outcome::Block(mut block)) => {
                 block.deadline_ns = block.deadline_ns.or(task.call_state.deadline_ns);

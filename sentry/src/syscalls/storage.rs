@@ -60,10 +60,13 @@ pub(crate) fn sys_syncfs(task: &mut Task, args: &Args) -> SysResult {
 
 pub(crate) fn sys_sync_file_range(task: &mut Task, args: &Args) -> SysResult {
     let file = task.fds.get(args.int(0))?;
-    if args.long(1) < 0 || args.long(2) < 0 {
+    const KNOWN: u32 = 7; // WAIT_BEFORE, WRITE, WAIT_AFTER
+    let end = args.long(1).checked_add(args.long(2));
+    if args.long(1) < 0 || end.is_none_or(|end| end < args.long(1)) || args.uint(3) & !KNOWN != 0 {
         return Err(Errno::EINVAL);
     }
-    if !file.ops().seekable() {
+    let kind = file.path().inode().kind();
+    if !matches!(kind, FileType::Regular | FileType::Directory) || !file.ops().seekable() {
         return Err(Errno::ESPIPE);
     }
     file.ops().sync(true)?;
@@ -75,6 +78,10 @@ pub(crate) fn sys_fallocate(task: &mut Task, args: &Args) -> SysResult {
     let (offset, len) = (args.long(2), args.long(3));
     if offset < 0 || len <= 0 {
         return Err(Errno::EINVAL);
+    }
+    const KNOWN: i32 = 0x7f; // KEEP_SIZE to UNSHARE_RANGE
+    if args.int(1) & !KNOWN != 0 {
+        return Err(Errno::EOPNOTSUPP);
     }
     file.check_writable()?;
     let end = offset.checked_add(len).ok_or(Errno::EFBIG)?;
@@ -107,7 +114,8 @@ pub(crate) fn sys_fadvise64(task: &mut Task, args: &Args) -> SysResult {
 pub(crate) fn sys_readahead(task: &mut Task, args: &Args) -> SysResult {
     let file = task.fds.get(args.int(0))?;
     file.check_readable()?;
-    if file.path().inode().kind() != FileType::Regular {
+    let negative = args.long(2) < 0;
+    if negative || file.path().inode().kind() != FileType::Regular || !file.ops().seekable() {
         return Err(Errno::EINVAL);
     }
     done()

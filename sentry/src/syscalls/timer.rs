@@ -75,6 +75,9 @@ fn interval_timer(task: &Task, which: i32) -> Result<Arc<SignalTimer>, Errno> {
 
 fn sys_getitimer(task: &mut Task, args: &Args) -> SysResult {
     let timer = interval_timer(task, args.int(0))?;
+    if args.ptr(1) == 0 {
+        return Err(Errno::EFAULT);
+    }
     show_timeval(task, args.ptr(1), timer.setting(), now(task, &timer))?;
     Ok(Outcome::Value(0))
 }
@@ -193,6 +196,9 @@ fn show_timespec(task: &Task, addr: u64, setting: Setting, now_ns: u64) -> Resul
 }
 
 fn sys_timer_settime(task: &mut Task, args: &Args) -> SysResult {
+    if args.ptr(2) == 0 {
+        return Err(Errno::EINVAL);
+    }
     let [a, b, c, d]: [i64; 4] = task.mm.read_val(args.ptr(2))?;
     let (interval_ns, value) = (time::timespec_ns(a, b)?, time::timespec_ns(c, d)?);
     let timer = task.process().timers.lock().get(args.int(0))?;

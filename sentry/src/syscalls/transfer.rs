@@ -61,7 +61,8 @@ impl Side {
 
     /// Puts bytes back that were read but could not be written.
     fn unread(&mut self, count: usize) -> Result<(), Errno> {
-        if self.offset.is_none() && count > 0 {
+        // What came from a stream is gone.
+        if self.offset.is_none() && count > 0 && self.seekable() {
             self.file.seek(-(count as i64), libc::SEEK_CUR)?;
         }
         Ok(())
@@ -184,15 +185,38 @@ fn finish(task: &Task, copied: Copied, from: u64, to: u64) -> SysResult {
     Ok(count.into())
 }
 
+/// What is read must end within a `loff_t` (`rw_verify_area`).
+fn check_end(file: &OpenFile, offset: Option<i64>, len: i64) -> Result<(), Errno> {
+    let start = offset.unwrap_or(file.position() as i64);
+    let len = Some(len).filter(|len| *len >= 0).ok_or(Errno::EINVAL)?;
+    start.checked_add(len).map(drop).ok_or(Errno::EINVAL)
+}
+
+/// Files, block devices and sockets can be spliced from; directories, pure character devices and
+/// event descriptors can't.
+fn has_pages(file: &OpenFile) -> bool {
+    match file.path().inode().kind() {
+        FileType::Regular => file.ops().seekable(),
+        FileType::Directory => false,
+        _ => true,
+    }
+}
+
 pub(crate) fn sys_sendfile(task: &mut Task, args: &Args) -> SysResult {
     let (to, from) = (task.fds.get(args.int(0))?, task.fds.get(args.int(1))?);
-    if to.flags() & libc::O_APPEND != 0 {
+    if to.flags() & libc::O_APPEND != 0 || args.long(3) < 0 {
         return Err(Errno::EINVAL);
     }
-    let from = Side {
-        file: from,
-        offset: offset(task, args.ptr(2))?,
-    };
+    from.check_readable()?;
+    let offset = offset(task, args.ptr(2))?;
+    if offset.is_some() && !from.ops().seekable() {
+        return Err(Errno::ESPIPE);
+    }
+    check_end(&from, offset, args.long(3))?;
+    if !has_pages(&from) {
+        return Err(Errno::EINVAL);
+    }
+    let from = Side { file: from, offset };
     let to = Side {
         file: to,
         offset: None,
@@ -224,12 +248,33 @@ pub(crate) fn sys_copy_file_range(task: &mut Task, args: &Args) -> SysResult {
         file: to,
         offset: offset(task, args.ptr(3))?,
     };
-    let copied = run(task, from, to, args.size(4), false)?;
+    let len = copy_length(&from, &to, args.ptr(4))?;
+    let copied = run(task, from, to, len, false)?;
     finish(task, copied, args.ptr(1), args.ptr(3))
+}
+
+/// How much there is to copy; a range cannot be copied over itself (`generic_copy_file_checks`).
+fn copy_length(from: &Side, to: &Side, len: u64) -> Result<usize, Errno> {
+    let start = |side: &Side| side.offset.map_or(side.file.position(), |at| at as u64);
+    let (source, target) = (start(from), start(to));
+    if source.checked_add(len).is_none() || target.checked_add(len).is_none() {
+        return Err(Errno::EOVERFLOW);
+    }
+    let len = len.min(from.file.attr()?.size.saturating_sub(source));
+    let same = Arc::ptr_eq(from.file.path().inode(), to.file.path().inode());
+    if same && target + len > source && target < source + len {
+        return Err(Errno::EINVAL);
+    }
+    Ok(len as usize)
 }
 
 fn is_pipe(file: &OpenFile) -> bool {
     file.ops().as_any().is::<PipeEnd>()
+}
+
+/// Both ends of one pipe share its inode.
+fn same_pipe(a: &OpenFile, b: &OpenFile) -> bool {
+    Arc::ptr_eq(a.path().inode(), b.path().inode())
 }
 
 pub(crate) fn sys_splice(task: &mut Task, args: &Args) -> SysResult {
@@ -240,6 +285,11 @@ pub(crate) fn sys_splice(task: &mut Task, args: &Args) -> SysResult {
     if (is_pipe(&from) && args.ptr(1) != 0) || (is_pipe(&to) && args.ptr(3) != 0) {
         return Err(Errno::ESPIPE);
     }
+    from.check_readable()?;
+    to.check_writable()?;
+    if is_pipe(&from) && is_pipe(&to) && same_pipe(&from, &to) {
+        return Err(Errno::EINVAL);
+    }
     let from = Side {
         file: from,
         offset: offset(task, args.ptr(1))?,
@@ -248,6 +298,18 @@ pub(crate) fn sys_splice(task: &mut Task, args: &Args) -> SysResult {
         file: to,
         offset: offset(task, args.ptr(3))?,
     };
+    if [&from, &to]
+        .iter()
+        .any(|side| side.offset.is_some() && !side.seekable())
+    {
+        return Err(Errno::EINVAL);
+    }
+    if !has_pages(&from.file) {
+        return Err(Errno::EINVAL);
+    }
+    if !is_pipe(&from.file) {
+        check_end(&from.file, from.offset, args.long(4))?;
+    }
     let nonblock = args.uint(5) & libc::SPLICE_F_NONBLOCK != 0;
     let copied = run(task, from, to, args.size(4), nonblock)?;
     finish(task, copied, args.ptr(1), args.ptr(3))
@@ -258,7 +320,11 @@ pub(crate) fn sys_tee(task: &mut Task, args: &Args) -> SysResult {
     from.check_readable()?;
     to.check_writable()?;
     let end = from.ops().as_any().downcast_ref::<PipeEnd>();
-    let end = end.filter(|_| is_pipe(&to)).ok_or(Errno::EINVAL)?;
+    let end = end.filter(|_| is_pipe(&to) && !same_pipe(&from, &to));
+    let end = end.ok_or(Errno::EINVAL)?;
+    if args.size(2) == 0 {
+        return Ok(0usize.into());
+    }
     let nonblock = args.uint(3) & libc::SPLICE_F_NONBLOCK != 0;
     let bytes = end.peek(args.size(2).min(CHUNK));
     if bytes.is_empty() {

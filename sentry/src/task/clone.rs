@@ -52,6 +52,9 @@ const SERVED: u64 = (libc::CLONE_VM
 /// CLONE_CLEAR_SIGHAND of clone3(2).
 const CLONE_CLEAR_SIGHAND: u64 = 1 << 32;
 
+/// The end of user space: a segment base beyond it is refused (`do_arch_prctl_64`).
+const TASK_SIZE: u64 = (1 << 47) - 4096;
+
 impl CloneArgs {
     fn has(&self, flag: i32) -> bool {
         self.flags & flag as u32 as u64 != 0
@@ -110,6 +113,9 @@ pub(crate) fn clone(task: &mut Task, args: &CloneArgs) -> SysResult {
         return Ok(vfork_answer(wait));
     }
     args.check()?;
+    if args.has(libc::CLONE_SETTLS) && args.tls >= TASK_SIZE {
+        return Err(Errno::EPERM);
+    }
     let done = args.has(libc::CLONE_VFORK).then(Arc::<VforkDone>::default);
     let tid = make(task, args, done.clone())?;
     let Some(done) = done else {
@@ -254,7 +260,10 @@ fn register(task: &Task, args: &CloneArgs, view: View) -> Result<Arc<TaskShared>
     let shared = TaskShared::new(tid, Arc::clone(&process), mask, view);
     if args.has(libc::CLONE_PIDFD) {
         let fd = pidfd::open(task, &process, libc::O_CLOEXEC)?;
-        task.mm.write_val(args.pidfd, &fd)?;
+        if let Err(error) = task.mm.write_val(args.pidfd, &fd) {
+            let _ = task.fds.close(fd);
+            return Err(error);
+        }
     }
     let node = Node::new(process, parent, exit_signal, Arc::clone(&shared));
     tree.processes.insert(tid, node);

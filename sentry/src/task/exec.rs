@@ -66,10 +66,11 @@ pub(crate) struct Request<'a> {
 /// Those of execve(2); the task then goes on as it was.
 pub(crate) fn execve(task: &mut Task, program: Program, argv: u64, envp: u64) -> SysResult {
     let mut room = MAX_ARGUMENTS;
+    let cx = task.path_context();
+    // The program is opened before the arguments are looked at (`do_execveat_common`).
+    let (file, path) = open_program(task, &cx, program)?;
     let argv = read_strings(&task.mm, argv, &mut room)?;
     let envp = read_strings(&task.mm, envp, &mut room)?;
-    let cx = task.path_context();
-    let (file, path) = open_program(task, &cx, program)?;
     let kernel = Arc::clone(&task.kernel);
     let process = Arc::clone(task.process());
     let image = load(Request {

@@ -123,6 +123,21 @@ impl DatagramSocket {
     }
 }
 
+/// sizeof(struct sockaddr_in).
+const SOCKADDR_IN: usize = 16;
+
+/// Where a datagram goes to: AF_UNSPEC is taken for AF_INET (`udp_sendmsg`), port 0 is none.
+fn datagram_destination(addr: &[u8]) -> Result<SocketAddr, Errno> {
+    if addr.len() < SOCKADDR_IN {
+        return Err(Errno::EINVAL);
+    }
+    if family(addr)? != libc::AF_UNSPEC {
+        return destination(addr);
+    }
+    let as_inet = [&(libc::AF_INET as u16).to_ne_bytes(), &addr[2..]].concat();
+    destination(&as_inet)
+}
+
 impl Socket for DatagramSocket {
     fn socket_type(&self) -> SocketType {
         let (kind, protocol) = match self.kind {
@@ -161,6 +176,9 @@ impl Socket for DatagramSocket {
 
     fn connect(&self, _: &Caller<'_>, addr: &[u8]) -> Result<(), Errno> {
         let unspec = family(addr)? == libc::AF_UNSPEC;
+        if !unspec && addr.len() < SOCKADDR_IN {
+            return Err(Errno::EINVAL);
+        }
         self.endpoint.call(|stack, id| match (self.kind, unspec) {
             (Kind::Udp, true) => stack.udp_disconnect(id),
             (_, true) => stack.raw_connect(id, None),
@@ -184,17 +202,15 @@ impl Socket for DatagramSocket {
         if meta.flags & libc::MSG_OOB != 0 {
             return Err(Errno::EOPNOTSUPP);
         }
-        let to: Option<SocketAddr> = meta.to.map(destination).transpose()?;
+        let to: Option<SocketAddr> = meta.to.map(datagram_destination).transpose()?;
         if src.remaining() > PIECE_MAX {
             return Err(Errno::EMSGSIZE);
         }
         let mut data = vec![0; src.remaining()];
-        let len = if data.is_empty() {
-            0
-        } else {
-            src.take(&mut data)?
-        };
-        data.truncate(len);
+        // A datagram goes out whole or not at all.
+        if !data.is_empty() && src.take(&mut data)? < data.len() {
+            return Err(Errno::EFAULT);
+        }
         self.endpoint.call(|stack, id| match self.kind {
             Kind::Udp => stack.udp_send(id, data, to),
             _ => stack.raw_send(id, data, to.map(|to| to.ip())),

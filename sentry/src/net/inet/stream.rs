@@ -88,6 +88,9 @@ impl Socket for TcpSocket {
             let mut piece = vec![0; src.remaining().min(PIECE_MAX)];
             let taken = match src.take(&mut piece) {
                 Err(_) if total > 0 => return Ok(total),
+                // A piece that faults half-way is not sent.
+                Ok(count) if count < piece.len() && total > 0 => return Ok(total),
+                Ok(count) if count < piece.len() => return Err(Errno::EFAULT),
                 result => result?,
             };
             let last = src.remaining() == 0;

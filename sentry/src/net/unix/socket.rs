@@ -78,6 +78,9 @@ impl Caller<'_> {
     }
 }
 
+/// Streams fault by the page.
+const PAGE: usize = 4096;
+
 impl UnixSocket {
     /// An unconnected socket of this `SOCK_*` kind.
     pub fn new(kind: i32, names: &Arc<Names>) -> Arc<Self> {
@@ -193,7 +196,13 @@ impl UnixSocket {
         drop(state);
         // Guest memory is read without the lock: it may fault.
         let mut data = vec![0; count];
-        let count = if count == 0 { 0 } else { src.take(&mut data)? };
+        // A packet that faults half-way is not sent; of a stream, the pages before are.
+        let got = if count == 0 { 0 } else { src.take(&mut data)? };
+        let count = match got {
+            _ if got == count => count,
+            _ if stream && got >= PAGE => got / PAGE * PAGE,
+            _ => return Err(Errno::EFAULT),
+        };
         data.truncate(count);
         self.state.lock().inbox.push(make(data), stream);
         self.queue.notify(Ready::IN | Ready::RDNORM);
@@ -310,16 +319,16 @@ impl Socket for UnixSocket {
             return Ok(());
         }
         let name = addr::parse_unix(addr)?;
+        let found = self.names.find(caller, &name)?;
+        if found.kind != self.kind {
+            return Err(Errno::EPROTOTYPE);
+        }
         if self.connection_oriented() {
             match self.state.lock().role {
                 Role::Idle => {}
                 Role::Connected { .. } => return Err(Errno::EISCONN),
                 Role::Listening { .. } => return Err(Errno::EINVAL),
             }
-        }
-        let found = self.names.find(caller, &name)?;
-        if found.kind != self.kind {
-            return Err(Errno::EPROTOTYPE);
         }
         if self.connection_oriented() {
             return self.connect_to(&found, caller);
