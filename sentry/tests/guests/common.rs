@@ -11,6 +11,7 @@ use std::process::{Command, Stdio};
 
 use sentry::kernel::{BootConfig, Kernel, MountConfig, MountKind, ProcessConfig, RootConfig};
 use sentry::net::Network;
+use sentry::platform::PlatformKind;
 use sentry::vfs::{Credentials, MountFlags};
 
 /// What a program did.
@@ -98,7 +99,7 @@ fn mounts() -> Vec<MountConfig> {
     ]
 }
 
-fn config(argv: &[&OsStr], out: &File) -> BootConfig {
+fn config(argv: &[&OsStr], out: &File, sandbox: &Sandbox) -> BootConfig {
     let null = || OwnedFd::from(File::open("/dev/null").expect("/dev/null"));
     let stderr = std::io::stderr();
     let stderr = std::os::fd::AsFd::as_fd(&stderr)
@@ -106,7 +107,7 @@ fn config(argv: &[&OsStr], out: &File) -> BootConfig {
         .expect("dup");
     let strace = std::env::var_os("SENTRY_STRACE").map(|_| stderr.try_clone().expect("dup"));
     BootConfig {
-        platform: Default::default(),
+        platform: sandbox.platform,
         root: RootConfig {
             directory: File::open("/").expect("/").into(),
             overlay: true,
@@ -133,23 +134,52 @@ fn config(argv: &[&OsStr], out: &File) -> BootConfig {
         hostname: "sandbox".into(),
         network: Network::start(Vec::new()).expect("a network"),
         strace,
-        memory_limit: 0,
+        memory_limit: sandbox.memory_limit,
     }
 }
 
-/// Runs `argv` in the Sentry.
+/// How to run a program in the Sentry.
+#[derive(Default)]
+pub(crate) struct Sandbox {
+    pub(crate) platform: PlatformKind,
+    /// Bytes of guest memory; 0 is no limit.
+    pub(crate) memory_limit: u64,
+}
+
+/// What came of it.
+pub(crate) struct Done {
+    pub(crate) outcome: Outcome,
+    /// Processes that defects of the Sentry ended.
+    pub(crate) defects: u32,
+}
+
+impl Sandbox {
+    /// Runs `argv` in the Sentry.
+    pub(crate) fn run(&self, argv: &[&OsStr]) -> Done {
+        let out = output();
+        let config = config(argv, &out, self);
+        let kernel = Kernel::boot(config).unwrap_or_else(|error| panic!("{error}"));
+        kernel.start();
+        let status = kernel.wait_exit();
+        for (number, count) in kernel.unimplemented() {
+            eprintln!("not served: system call {number}, {count} times");
+        }
+        let outcome = Outcome {
+            code: status.code(),
+            stdout: contents(out),
+        };
+        Done {
+            outcome,
+            defects: kernel.defects(),
+        }
+    }
+}
+
+/// Runs `argv` in the Sentry on the default platform.
 pub(crate) fn sandboxed(argv: &[&OsStr]) -> Outcome {
-    let out = output();
-    let kernel = Kernel::boot(config(argv, &out)).unwrap_or_else(|error| panic!("{error}"));
-    kernel.start();
-    let status = kernel.wait_exit();
-    for (number, count) in kernel.unimplemented() {
-        eprintln!("not served: system call {number}, {count} times");
-    }
-    Outcome {
-        code: status.code(),
-        stdout: contents(out),
-    }
+    let done = Sandbox::default().run(argv);
+    assert_eq!(done.defects, 0, "the Sentry panicked");
+    done.outcome
 }
 
 /// Asserts that `argv` does the same in the Sentry as natively.
