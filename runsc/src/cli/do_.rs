@@ -47,6 +47,9 @@ pub(super) struct Do {
     /// Name of the TUN device on this machine
     #[arg(long, value_name = "NAME", default_value = "runsc%d")]
     tun: String,
+    /// Most memory of all programs inside, as 64M or 2G; when it is used up, the biggest one is killed
+    #[arg(long, value_name = "SIZE", default_value = "0", value_parser = parse_size)]
+    memory: u64,
     /// The program and its arguments
     #[arg(
         value_name = "COMMAND",
@@ -61,6 +64,21 @@ pub(super) struct Do {
 /// sandbox's own, with job control; anything redirected stays as it is.
 fn at_terminal() -> bool {
     io::stdin().is_terminal() && io::stdout().is_terminal() && io::stderr().is_terminal()
+}
+
+/// Bytes, or a number of K, M or G.
+fn parse_size(text: &str) -> Result<u64, String> {
+    let (number, unit) = match text.char_indices().last() {
+        Some((at, 'K' | 'k')) => (&text[..at], 10),
+        Some((at, 'M' | 'm')) => (&text[..at], 20),
+        Some((at, 'G' | 'g')) => (&text[..at], 30),
+        _ => (text, 0),
+    };
+    let number: u64 = number
+        .parse()
+        .map_err(|_| "a size is a number of bytes, or of K, M or G".to_owned())?;
+    let bytes = number.checked_mul(1 << unit);
+    bytes.ok_or_else(|| "a size has to fit into 64 bits".to_owned())
 }
 
 impl Do {
@@ -139,6 +157,7 @@ impl Do {
             },
             hostname: "runsc".into(),
             network: self.network(global, rootless, donation)?,
+            memory_limit: self.memory,
             control: None,
             foreground: true,
         })

@@ -242,10 +242,23 @@ fn plan(
             NetworkMode::Sandbox => NetworkPlan::Namespace,
             NetworkMode::Host => NetworkPlan::Host,
         },
+        memory_limit: memory_limit(bundle),
         control: Some(donation.add(control)),
         foreground: options.foreground,
     };
     Ok((plan, donation, streams.raw))
+}
+
+/// linux.resources.memory.limit: the cgroup has it too, but the host would kill whatever it finds.
+fn memory_limit(bundle: &Bundle) -> u64 {
+    let linux = bundle.spec.linux().as_ref();
+    let memory = linux
+        .and_then(|linux| linux.resources().as_ref())
+        .and_then(|resources| resources.memory().as_ref());
+    let limit = memory.and_then(|memory| memory.limit());
+    limit
+        .and_then(|limit| u64::try_from(limit).ok())
+        .unwrap_or(0)
 }
 
 /// The sandbox joins the network namespace that the bundle names, or gets one; with `--network=host`

@@ -16,6 +16,8 @@ pub(crate) struct BootPlan {
     pub(crate) process: ProcessPlan,
     pub(crate) hostname: String,
     pub(crate) network: NetworkPlan,
+    /// Most bytes of guest memory; 0 is no limit. What ends then is the biggest process inside.
+    pub(crate) memory_limit: u64,
     /// Listening control socket; without one only the exit status comes back (`runsc do`).
     pub(crate) control: Option<FdIndex>,
     /// The sandbox is in the foreground: it ends when the `runsc` that started it is gone.

@@ -160,4 +160,39 @@ pub(crate) const ALL: &[Case] = &[
         needs: &["gcc"],
         script: r#"set -e; d=$(mktemp -d); cd $d; printf '#include <stdio.h>\n#include <pthread.h>\nstatic void *t(void *p) { *(int *)p += 41; return 0; }\nint main(void) { int n = 1; pthread_t h; pthread_create(&h, 0, t, &n); pthread_join(h, 0); printf("hello %%d\\n", n); return 0; }\n' > h.c; gcc -O2 -pthread -o h h.c; ./h; gcc -static -pthread -o s h.c; ./s; rm -r $d"#,
     },
+    Case {
+        name: "fork_bomb",
+        needs: &["python3"],
+        script: r#"
+            python3 -c '
+import os, resource, signal
+os.setsid()
+os.setuid(65534); resource.setrlimit(resource.RLIMIT_NPROC, (40, 40))
+made = 0
+try:
+    while made < 1000:
+        if os.fork() == 0: signal.pause()
+        made += 1
+except BlockingIOError as error: print("refused:", error.errno, made < 40)
+os.kill(0, signal.SIGKILL)'
+            echo $?; echo on it goes | cat
+        "#,
+    },
+    Case {
+        name: "too_many_threads",
+        needs: &["python3"],
+        script: r#"
+            python3 -c '
+import os, resource, threading
+os.setuid(65533); resource.setrlimit(resource.RLIMIT_NPROC, (40, 40)); threading.stack_size(65536)
+gate, made = threading.Event(), []
+try:
+    while len(made) < 1000:
+        thread = threading.Thread(target=gate.wait); thread.start(); made.append(thread)
+except RuntimeError as error: print(error, len(made) < 40)
+gate.set(); [thread.join() for thread in made]
+os._exit(9)'
+            echo $?; echo on it goes | cat
+        "#,
+    },
 ];

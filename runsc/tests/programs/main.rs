@@ -8,6 +8,7 @@
 mod alone;
 mod cases;
 mod host_network;
+mod memory;
 mod network;
 mod run;
 
@@ -23,7 +24,8 @@ fn main() {
     let mut tally = Tally::default();
     if let Err(reason) = run::prepare() {
         println!("programs: all skipped: {reason}");
-        tally.skipped = cases::ALL.len() + network::ALL.len() + host_network::ALL.len();
+        tally.skipped =
+            cases::ALL.len() + network::ALL.len() + host_network::ALL.len() + memory::ALL.len();
         tally.finish();
     }
     let matches =
@@ -33,6 +35,9 @@ fn main() {
     }
     let networks = network::ALL.iter().chain(host_network::ALL);
     for case in networks.filter(|case| matches(case.name)) {
+        tally.record(case.name, case.needs, || (case.check)());
+    }
+    for case in memory::ALL.iter().filter(|case| matches(case.name)) {
         tally.record(case.name, case.needs, || (case.check)());
     }
     tally.finish();

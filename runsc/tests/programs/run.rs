@@ -119,7 +119,7 @@ pub(crate) fn sandboxed_at(ip: Ipv4Addr, script: &str) -> Command {
 }
 
 /// A small, equal environment on both sides, and a process group to end as a whole.
-fn clean(command: &mut Command) {
+pub(crate) fn clean(command: &mut Command) {
     command
         .env_clear()
         .env(

@@ -137,6 +137,7 @@ impl MemoryManager {
             layout: parking_lot::Mutex::new(layout),
             aspace: Some(aspace),
             state: RwLock::new(child_state),
+            alive: Arc::new(()),
         }))
     }
 

@@ -22,6 +22,7 @@ fn run(program: &Path, arguments: &[&str], platform: PlatformKind, memory_limit:
     let done = Sandbox {
         platform,
         memory_limit,
+        ..Sandbox::default()
     }
     .run(&argv);
     assert_eq!(done.defects, 0, "the Sentry panicked: {platform:?}");

@@ -78,13 +78,23 @@ pub(crate) fn native(argv: &[&OsStr]) -> Outcome {
     }
 }
 
-fn mounts() -> Vec<MountConfig> {
+fn mounts(binds: &[Bind]) -> Vec<MountConfig> {
     let mount = |target: &str, kind| MountConfig {
         target: target.as_bytes().to_vec(),
         kind,
         flags: MountFlags::empty(),
     };
-    vec![
+    let bound = binds.iter().map(|bind| MountConfig {
+        target: bind.target.into(),
+        kind: MountKind::Bind {
+            source: File::open(&bind.source).expect("a directory").into(),
+        },
+        flags: match bind.readonly {
+            true => MountFlags::READ_ONLY,
+            false => MountFlags::empty(),
+        },
+    });
+    let own = vec![
         mount("/proc", MountKind::Proc),
         mount("/sys", MountKind::Sysfs),
         mount("/dev", MountKind::Dev),
@@ -96,7 +106,8 @@ fn mounts() -> Vec<MountConfig> {
                 mode: 0o1777,
             },
         ),
-    ]
+    ];
+    own.into_iter().chain(bound).collect()
 }
 
 fn config(argv: &[&OsStr], out: &File, sandbox: &Sandbox) -> BootConfig {
@@ -113,7 +124,7 @@ fn config(argv: &[&OsStr], out: &File, sandbox: &Sandbox) -> BootConfig {
             overlay: true,
             readonly: false,
         },
-        mounts: mounts(),
+        mounts: mounts(&sandbox.binds),
         init: ProcessConfig {
             argv: argv.iter().map(|arg| arg.as_bytes().to_vec()).collect(),
             envp: ENVIRONMENT
@@ -144,6 +155,15 @@ pub(crate) struct Sandbox {
     pub(crate) platform: PlatformKind,
     /// Bytes of guest memory; 0 is no limit.
     pub(crate) memory_limit: u64,
+    /// Directories of the machine that the guest gets.
+    pub(crate) binds: Vec<Bind>,
+}
+
+/// A directory of the machine in the sandbox.
+pub(crate) struct Bind {
+    pub(crate) target: &'static str,
+    pub(crate) source: PathBuf,
+    pub(crate) readonly: bool,
 }
 
 /// What came of it.

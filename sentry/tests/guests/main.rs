@@ -3,5 +3,6 @@
 mod bad_input;
 mod common;
 mod file_programs;
+mod hostile_files;
 mod real_programs;
 mod static_programs;

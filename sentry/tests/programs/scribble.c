@@ -17,6 +17,9 @@
 #define ORDER (BASE + 0x400000)
 #define SLOTS (BASE + 0x10000000)
 #define SLOT 0x8000ul
+#define TABLE 0x60000ul
+#define GATES (BASE + 0x600000)
+#define GATES_LEN 0x80000ul
 
 static uint64_t seed;
 
@@ -66,8 +69,20 @@ static void frames(void) { // where the kernel writes registers, and reads them 
 
 static void orders(void) { store(ORDER + next() % 0x1000 / 8 * 8, value(), 8); }
 
+// Call sites that are called often become jumps through these.
+static void gates(void) {
+  calls(0);
+  uint64_t at = next() % 2 ? GATES + next() % GATES_LEN : TABLE + next() % 0x8000;
+  if (next() % 2) store(at & ~7ul, value(), 8);
+  mprotect((void *)(at & ~4095ul), 4096, PROT_READ | PROT_WRITE | PROT_EXEC);
+  munmap((void *)(at & ~4095ul), 4096);
+  calls(0);
+  ((void (*)(void))at)();
+}
+
 static void jump(void) { // into the text, with random registers
-  uint64_t to = BASE + next() % 0x1000, a = value(), b = value(), c = value(), d = next() % 400;
+  calls(0);
+  uint64_t to = next() % 3 ? BASE + next() % 0x1000 : GATES + next() % 0x400, a = value(), b = value(), c = value(), d = next() % 400;
   uint64_t stack = SLOTS + SLOT * (1 + next() % 3) + 0x4000 + next() % 0x1000;
   if (next() % 2) stack = (uint64_t)&to;
   __asm__ volatile("mov %0, %%r11; mov %5, %%rsp; jmp *%%r11" : : "r"(to), "D"(a), "S"(b), "d"(c), "a"(d), "r"(stack) : "memory");
@@ -85,7 +100,7 @@ static void map_over(void) {
   fflush(stdout);
 }
 
-static void (*const attacks[])(void) = {one_field, one_field, many_fields, from_another_thread, frames, orders, jump, jump, jump, jump, map_over};
+static void (*const attacks[])(void) = {one_field, one_field, many_fields, from_another_thread, frames, orders, jump, jump, jump, jump, gates, gates, map_over};
 enum { ATTACKS = sizeof attacks / sizeof *attacks };
 
 int main(int argc, char **argv) {
@@ -99,7 +114,7 @@ int main(int argc, char **argv) {
     while (read(ask[0], &c, 1) == 1) if (write(answer[1], &c, 1) != 1) break;
     _exit(0);
   }
-  for (int i = 0; i < 220; i++) {
+  for (int i = 0; i < 26 * 10; i++) {
     uint64_t of_child = next();
     pid_t pid = fork();
     if (pid == 0) { seed = of_child | 1; alarm(2); attacks[i % ATTACKS](); _exit(0); }

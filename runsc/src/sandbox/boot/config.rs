@@ -63,7 +63,7 @@ pub(super) fn from_plan(plan: BootPlan, received: &mut Received) -> Result<BootC
         hostname: plan.hostname,
         network: network(plan.network, received)?,
         strace,
-        memory_limit: 0,
+        memory_limit: plan.memory_limit,
     })
 }
 
