@@ -1,8 +1,8 @@
 //! [`MemoryManager`]: making, forking and committing; faults.
 
 use std::ops::Range;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 
 use parking_lot::RwLock;
 use sentry_abi::Errno;
@@ -50,6 +50,8 @@ pub enum MemLimit {
 /// One guest address space, shared by the tasks that have it.
 pub struct MemoryManager {
     pub(super) id: u64,
+    /// Itself, for those who have to tell it something.
+    pub(super) me: Weak<MemoryManager>,
     pub(super) memory: Arc<MemoryFile>,
     pub(super) range: Range<u64>,
     pub(super) limits: Limits,
@@ -99,8 +101,9 @@ impl MemoryManager {
         let mmap_top = top - STACK_ROOM.start;
         let state = State::new(Arc::clone(&memory), mmap_top);
         let aspace = platform.new_address_space().map_err(no_process)?;
-        Ok(Arc::new(Self {
+        Ok(Arc::new_cyclic(|me| Self {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
+            me: me.clone(),
             memory,
             range,
             limits,
@@ -129,8 +132,9 @@ impl MemoryManager {
         self.commit(&mut state)?;
         let aspace = self.aspace().fork().map_err(no_process)?;
         drop(state);
-        Ok(Arc::new(Self {
+        let child = Arc::new_cyclic(|me| Self {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
+            me: me.clone(),
             memory: Arc::clone(&self.memory),
             range: self.range.clone(),
             limits,
@@ -138,7 +142,9 @@ impl MemoryManager {
             aspace: Some(aspace),
             state: RwLock::new(child_state),
             alive: Arc::new(()),
-        }))
+        });
+        child.announce_all();
+        Ok(child)
     }
 
     /// The platform's side, to make contexts in.

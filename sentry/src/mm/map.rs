@@ -100,6 +100,9 @@ impl MemoryManager {
         len: u64,
     ) -> Result<Option<FileAt>, Errno> {
         if req.file.is_some() || !shared {
+            if let Some((file, _)) = &req.file {
+                self.announce(file);
+            }
             return Ok(req.file.clone());
         }
         let memory: Arc<dyn Mappable> = SharedMemory::new(&self.memory, len)?;

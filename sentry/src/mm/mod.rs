@@ -42,6 +42,7 @@ pub(crate) mod sys;
 pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
+mod truncate;
 mod user_io;
 mod vma;
 
@@ -54,6 +55,7 @@ pub use manager::{Layout, MemLimit, MemoryManager};
 pub use memory_file::MemoryFile;
 pub use shared::SharedMemory;
 pub(crate) use sys::random;
+pub use truncate::Mappers;
 pub use user_io::{IoVec, IoVecs, UserDst, UserSrc};
 pub use vma::{MemUsage, MmapRequest, Purpose, VmaInfo};
 
@@ -70,6 +72,9 @@ pub trait Mappable: Send + Sync {
 
     /// Identity of the file, for futex keys and /proc/PID/maps: (device, inode, path).
     fn map_identity(&self) -> (u64, u64, Vec<u8>);
+
+    /// Says who maps it, to be told when contents go away. Called without locks of either.
+    fn mapped_by(&self, _mapper: &std::sync::Weak<MemoryManager>) {}
 }
 
 /// What a [`Mappable`] is backed by.

@@ -8,7 +8,7 @@ use sentry_abi::Errno;
 use super::inode::{TmpFs, TmpInode, TmpOptions};
 use super::storage::Storage;
 use crate::mm::io::{IoDst, IoSrc};
-use crate::mm::{MapBacking, Mappable, PAGE_SIZE};
+use crate::mm::{MapBacking, Mappable, MemoryManager, PAGE_SIZE};
 use crate::vfs::attr::{FileType, Time};
 use crate::vfs::dentry::{Dentry, VfsPath};
 use crate::vfs::file::FileOps;
@@ -147,6 +147,7 @@ impl FileOps for TmpFile {
     }
 
     fn allocate(&self, mode: i32, offset: u64, len: u64) -> Result<(), Errno> {
+        let punches = mode & !libc::FALLOC_FL_KEEP_SIZE != 0;
         let keep = mode & libc::FALLOC_FL_KEEP_SIZE != 0;
         let end = offset.checked_add(len).ok_or(Errno::EFBIG)?;
         let mut data = self.inode.data()?.write();
@@ -175,6 +176,11 @@ impl FileOps for TmpFile {
             data.resize(end)?;
         }
         drop(data);
+        if punches {
+            // Private copies stay, as in Linux (`shmem_fallocate`).
+            let whole = offset..end / PAGE_SIZE * PAGE_SIZE;
+            self.inode.mappers.unmap(&*self.inode, whole, false);
+        }
         self.inode.contents_changed();
         Ok(())
     }
@@ -189,6 +195,10 @@ impl Mappable for TmpInode {
         let mut data = self.data().map_err(|_| Errno::ENODEV)?.write();
         let (offset, len) = data.mapping(offset, len)?;
         Ok(MapBacking::Memory { offset, len })
+    }
+
+    fn mapped_by(&self, mapper: &std::sync::Weak<MemoryManager>) {
+        self.mappers.add(mapper);
     }
 
     fn map_identity(&self) -> (u64, u64, Vec<u8>) {

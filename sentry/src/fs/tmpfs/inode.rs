@@ -12,7 +12,7 @@ use super::data::FileData;
 use super::dir::{self, Entries};
 use super::file::TmpFile;
 use super::storage::{Quota, Storage};
-use crate::mm::PAGE_SIZE;
+use crate::mm::{Mappers, PAGE_SIZE};
 use crate::vfs::attr::{Attr, FileType, FsStat, Owner, SetAttr, Time};
 use crate::vfs::context::PathContext;
 use crate::vfs::file::FileOps;
@@ -79,6 +79,7 @@ impl TmpFs {
             rdev: new.rdev,
             body,
             writer: Mutex::default(),
+            mappers: Mappers::default(),
             meta: Mutex::new(Meta {
                 owner: Owner {
                     perm: new.perm,
@@ -144,6 +145,7 @@ pub struct TmpInode {
     pub(super) body: Body,
     /// Writes are one at a time; taken before the contents' own lock.
     pub(super) writer: Mutex<()>,
+    pub(super) mappers: Mappers,
     pub(super) meta: Mutex<Meta>,
     xattrs: Mutex<BTreeMap<Vec<u8>, Vec<u8>>>,
 }
@@ -236,8 +238,12 @@ impl TmpInode {
         if shrinks || grows {
             return Err(Errno::EPERM);
         }
+        let shorter = size < data.size();
         data.resize(size)?;
         drop(data);
+        if shorter {
+            self.mappers.unmap(self, size..u64::MAX, true);
+        }
         self.contents_changed();
         Ok(())
     }
