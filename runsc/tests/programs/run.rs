@@ -188,11 +188,26 @@ fn wait(child: &mut Child, limit: Duration) -> Option<ExitStatus> {
     None
 }
 
-/// Kills the whole group and reaps the child.
+/// Kills the whole group and reaps the child. The sandbox is a grandchild in a group of its own, and
+/// holds its TUN device until it is gone: the next one would find the network in use.
 pub(crate) fn end(child: &mut Child) {
     let group = Pid::from_raw(i32::try_from(child.id()).expect("process numbers fit"));
+    let of_child = format!("/proc/{group}/task/{group}/children");
+    let sandboxes = std::fs::read_to_string(of_child).unwrap_or_default();
     let _ = killpg(group, Signal::SIGKILL);
     let _ = child.wait();
+    let deadline = Instant::now() + LIMIT;
+    while sandboxes.split_whitespace().any(lives) && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Whether a process is there, and not only as a zombie without threads (those hold its files).
+fn lives(pid: &str) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let state = stat.rsplit_once(')').map(|(_, rest)| rest.trim_start());
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).map_or(0, Iterator::count);
+    state.is_some_and(|state| threads > 1 || !state.starts_with(['Z', 'X']))
 }
 
 /// Asks for the end with SIGTERM, as a user would, and waits for it; after [`PATIENCE`] the whole group
