@@ -128,7 +128,7 @@ fn python_http_server() -> Outcome {
 
 fn nginx_and_wrk() -> Outcome {
     let script = r"d=$(mktemp -d); mkdir -p $d/html; head -c 1024 /dev/zero | tr '\0' x > $d/html/index.html
-        printf 'daemon off; error_log stderr; pid %s/pid; user root; master_process off; events { worker_connections 512; } http { access_log off; client_body_temp_path %s; proxy_temp_path %s; fastcgi_temp_path %s; uwsgi_temp_path %s; scgi_temp_path %s; server { listen 80; root %s/html; } }' $d $d $d $d $d $d $d > $d/conf
+        printf 'daemon off; error_log stderr; pid %s/pid; user root; worker_processes 2; events { worker_connections 512; } http { access_log off; client_body_temp_path %s; proxy_temp_path %s; fastcgi_temp_path %s; uwsgi_temp_path %s; scgi_temp_path %s; server { listen 80; root %s/html; } }' $d $d $d $d $d $d $d > $d/conf
         exec nginx -c $d/conf -e stderr";
     let mut server = Server::start(run::sandboxed_at(SANDBOX, script), "nginx")?;
     server.wait_for((SANDBOX, 80))?;

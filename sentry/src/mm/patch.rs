@@ -45,7 +45,7 @@ impl MemoryManager {
             }
         }
         let skip = (site.addr - start) as usize;
-        self.replace(&site, &bytes[skip..skip + site.len()])
+        self.replace(&site, &bytes[skip..skip + site.size()])
     }
 
     /// Writes the jump over the site, whose bytes have to be `old` still.
@@ -65,7 +65,7 @@ impl MemoryManager {
         if self.memory.read_at(offset, now) != old.len() || now != old {
             return false;
         }
-        let mut write = |patch: &Patch| self.write_patch(offset, patch, site.len());
+        let mut write = |patch: &Patch| self.write_patch(offset, patch, site.size());
         self.aspace().patch(*site, &mut write)
     }
 

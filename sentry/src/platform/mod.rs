@@ -112,7 +112,7 @@ pub const PATCH_LEN: usize = 8;
 
 impl CallSite {
     /// How many bytes it has.
-    pub fn len(&self) -> usize {
+    pub fn size(&self) -> usize {
         match self.shape {
             CallShape::Number(_) => 7,
             CallShape::Compared(_) => 8,
@@ -121,7 +121,7 @@ impl CallSite {
 
     /// The address behind it.
     pub fn end(&self) -> u64 {
-        self.addr + self.len() as u64
+        self.addr + self.size() as u64
     }
 
     /// The address behind its `syscall`.

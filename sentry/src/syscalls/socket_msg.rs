@@ -5,7 +5,6 @@ use std::sync::Arc;
 use sentry_abi::Errno;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use super::at::raise;
 use super::socket::{Target, read_addr, write_addr};
 use super::table::Row;
 use super::{Args, Outcome, SysResult};

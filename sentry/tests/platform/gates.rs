@@ -35,7 +35,7 @@ fn patched(host: &Host, code: &[u8], shape: CallShape) -> Guest {
     let site = site(shape);
     let made = guest.space.patch(site, &mut |patch| {
         assert!(patch.alone);
-        let bytes = &patch.bytes[..site.len()];
+        let bytes = &patch.bytes[..site.size()];
         host.memory.write_all_at(bytes, 0).expect("write");
     });
     assert!(made);
