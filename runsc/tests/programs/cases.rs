@@ -38,7 +38,7 @@ pub(crate) const ALL: &[Case] = &[
             sleep 0.05 & p=$!; wait $p; echo waited $?; sh -c 'kill -TERM $$'; echo $?
             trap 'echo got usr1' USR1; kill -USR1 $$; f() { echo "in function $1"; }; f x
             sleep 1000 & jobs -r | wc -l; kill %1; wait %1 2>/dev/null; echo $?
-            sleep 1000 & kill -STOP $!; while [ -z "$(jobs -s)" ]; do :; done; jobs -s | wc -l; kill -CONT $!; kill $!; wait -f $! 2>/dev/null; echo $?
+            sleep 1000 & kill -STOP $!; while [ -z "$(jobs -s)" ]; do :; done; jobs -s | wc -l; kill -CONT $!; while [ -n "$(jobs -s)" ]; do :; done; kill $!; wait $! 2>/dev/null; echo $?
             a=$(for i in 1 2 3; do echo -n $i; done); echo $a; cat <(echo one) <(echo two)
             mkfifo /tmp/fifo.$$; echo through > /tmp/fifo.$$ & cat /tmp/fifo.$$; rm /tmp/fifo.$$
             yes | head -n 100000 | wc -c; coproc cat; echo hi >&${COPROC[1]}; read -u ${COPROC[0]} l; echo $l

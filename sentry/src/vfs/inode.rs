@@ -149,6 +149,12 @@ pub trait Inode: Send + Sync + 'static {
         Err(Errno::EPERM)
     }
 
+    /// True if each name of a file in this directory has an inode of its own (a host's tree finds its
+    /// files by their names).
+    fn inode_per_name(&self) -> bool {
+        false
+    }
+
     /// Gives `target`, of the same file system, another name here.
     ///
     /// # Errors

@@ -167,8 +167,11 @@ pub fn link(cx: &PathContext, target: &VfsPath, dir: &VfsPath, name: &[u8]) -> R
         return Err(Errno::ENOENT);
     }
     dir.inode().link(name, target.inode())?;
-    dir.dentry
-        .insert(&mut children, name, Arc::clone(target.inode()));
+    let made = match dir.inode().inode_per_name() {
+        true => dir.inode().lookup(name)?,
+        false => Arc::clone(target.inode()),
+    };
+    dir.dentry.insert(&mut children, name, made);
     drop(children);
     notify::in_directory(&dir.dentry, libc::IN_CREATE, 0, name, kind);
     Ok(())

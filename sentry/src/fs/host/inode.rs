@@ -253,6 +253,10 @@ impl Inode for HostInode {
         change::remove(self, name, child.kind() == FileType::Directory)
     }
 
+    fn inode_per_name(&self) -> bool {
+        true
+    }
+
     fn link(&self, name: &[u8], target: &Arc<dyn Inode>) -> Result<(), Errno> {
         self.check_writable()?;
         let target = target.as_any().downcast_ref::<Self>();
