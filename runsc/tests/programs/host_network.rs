@@ -95,9 +95,12 @@ fn client_inside() -> Outcome {
 }
 
 fn iperf3() -> Outcome {
-    let mut server = Server::start(sandboxed("exec iperf3 -s -p 5210"), "host-iperf3")?;
-    server.wait_for((LOOPBACK, 5210))?;
-    for direction in ["", "-R"] {
+    let mut server = Server::start(
+        sandboxed("exec iperf3 -s -p 5210 --forceflush"),
+        "host-iperf3",
+    )?;
+    for (direction, tests) in [("", 1), ("-R", 2)] {
+        server.wait_for_output("Server listening", tests)?;
         let text = client(&format!(
             "iperf3 -c {LOOPBACK} -p 5210 -n 64M {direction} --connect-timeout 5000"
         ))?;

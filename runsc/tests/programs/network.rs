@@ -200,9 +200,9 @@ fn curl_inside() -> Outcome {
 }
 
 fn iperf3_inside() -> Outcome {
-    let mut server = Server::start(run::native("exec iperf3 -s"), "iperf3")?;
-    server.wait_for((Ipv4Addr::LOCALHOST, 5201))?;
-    for direction in ["", "-R"] {
+    let mut server = Server::start(run::native("exec iperf3 -s --forceflush"), "iperf3")?;
+    for (direction, tests) in [("", 1), ("-R", 2)] {
+        server.wait_for_output("Server listening", tests)?;
         let script = format!("iperf3 -c {MACHINE} -n 64M {direction} --connect-timeout 5000");
         let done = run::finish(run::sandboxed_at(SANDBOX, &script))?;
         if !done.status.success() || !done.stdout.contains("receiver") {

@@ -258,12 +258,22 @@ impl Server {
 
     /// Waits until somebody accepts connections at `address`.
     pub(crate) fn wait_for(&mut self, address: (Ipv4Addr, u16)) -> Outcome {
+        self.wait_until(&format!("nobody listens at {address:?}"), |_| {
+            std::net::TcpStream::connect_timeout(&address.into(), Duration::from_secs(1)).is_ok()
+        })
+    }
+
+    /// Waits until it has written `text` so many times: for servers to which a connection that is
+    /// closed at once is a client that failed.
+    pub(crate) fn wait_for_output(&mut self, text: &str, times: usize) -> Outcome {
+        self.wait_until(&format!("it has not said {text:?} {times} times"), |log| {
+            std::fs::read_to_string(log).is_ok_and(|said| said.matches(text).count() >= times)
+        })
+    }
+
+    fn wait_until(&mut self, problem: &str, mut done: impl FnMut(&Path) -> bool) -> Outcome {
         let deadline = Instant::now() + Duration::from_secs(30);
-        loop {
-            if std::net::TcpStream::connect_timeout(&address.into(), Duration::from_secs(1)).is_ok()
-            {
-                return Ok(());
-            }
+        while !done(&self.log) {
             if let Ok(Some(status)) = self.child.try_wait() {
                 return Err(format!(
                     "the server ended early: {status}\n{}",
@@ -271,13 +281,11 @@ impl Server {
                 ));
             }
             if Instant::now() > deadline {
-                return Err(format!(
-                    "nobody listens at {address:?} after 30 s\n{}",
-                    self.output()
-                ));
+                return Err(format!("{problem} after 30 s\n{}", self.output()));
             }
             std::thread::sleep(Duration::from_millis(10));
         }
+        Ok(())
     }
 
     /// What it has written so far.
