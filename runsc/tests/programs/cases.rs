@@ -135,6 +135,25 @@ pub(crate) const ALL: &[Case] = &[
         ),
     },
     Case {
+        name: "python_pty",
+        needs: &["python3"],
+        script: concat!(
+            "python3 - <<'EOF'\n",
+            include_str!("pty_script.py"),
+            "\nEOF\n"
+        ),
+    },
+    Case {
+        name: "scheduling",
+        needs: &["python3"],
+        script: r#"nice -n 3 nice; nice -n 3 nice -n 4 nice; nice -n 30 nice; nice -n 5 sh -c 'cut -d" " -f18,19 /proc/self/stat; renice -n 9 $$ > /dev/null; nice'
+            taskset 1 taskset -p $$ | sed 's/.*: //' > /dev/null; python3 -c 'import os; os.sched_setaffinity(0, {0}); print(os.sched_getaffinity(0), os.fork() and os.wait()[1] or os.sched_getaffinity(0))
+for call in (lambda: os.sched_getaffinity(-1), lambda: os.sched_setaffinity(0, {9999}), lambda: os.getpriority(os.PRIO_PGRP, 99999), lambda: os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))):
+    try: print(call())
+    except OSError as e: print(e.errno)
+print(os.sched_getscheduler(0), os.getpriority(os.PRIO_USER, 0) <= 0)'"#,
+    },
+    Case {
         name: "perl",
         needs: &["perl"],
         script: r#"perl -e 'use strict; my %h; $h{$_ % 7}++ for 1..1000; print join(",", map {"$_=$h{$_}"} sort keys %h), "\n";

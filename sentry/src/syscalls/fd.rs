@@ -275,6 +275,7 @@ pub(crate) fn sys_ioctl(task: &mut Task, args: &Args) -> SysResult {
         memory: &*task.mm,
         tid: task.tid(),
         session: &*task,
+        file: file.ops(),
     })?;
     Ok(value.into())
 }

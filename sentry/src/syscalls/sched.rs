@@ -1,10 +1,16 @@
 //! Scheduling: affinity, yielding, priorities (which the Sentry keeps, and does not act on).
 
+use std::sync::Arc;
+
 use sentry_abi::Errno;
 
 use crate::syscalls::{Args, Outcome, Row, SysResult};
 use crate::task::Task;
+use crate::task::scheduling::NICE;
+use crate::task::shared::TaskShared;
+use crate::task::tree::Node;
 use crate::time;
+use crate::vfs::creds::cap;
 
 pub(crate) const ROWS: &[Row] = &[
     Row::full(libc::SYS_sched_yield, "sched_yield", sys_sched_yield),
@@ -17,19 +23,19 @@ pub(crate) const ROWS: &[Row] = &[
         libc::SYS_sched_setaffinity,
         "sched_setaffinity",
         sys_sched_setaffinity,
-        "checked, without effect",
+        "kept and inherited; the host schedules",
     ),
     Row::partial(
         libc::SYS_sched_getscheduler,
         "sched_getscheduler",
         sys_sched_getscheduler,
-        "SCHED_OTHER",
+        "SCHED_OTHER, BATCH and IDLE",
     ),
     Row::partial(
         libc::SYS_sched_setscheduler,
         "sched_setscheduler",
         sys_sched_setscheduler,
-        "SCHED_OTHER, BATCH and IDLE, without effect",
+        "SCHED_OTHER, BATCH and IDLE, kept; the host schedules",
     ),
     Row::partial(
         libc::SYS_sched_getparam,
@@ -63,13 +69,13 @@ pub(crate) const ROWS: &[Row] = &[
         libc::SYS_getpriority,
         "getpriority",
         sys_getpriority,
-        "nice 0",
+        "what setpriority set",
     ),
     Row::partial(
         libc::SYS_setpriority,
         "setpriority",
         sys_setpriority,
-        "checked, without effect",
+        "kept and inherited; the host schedules",
     ),
     Row::full(libc::SYS_getcpu, "getcpu", sys_getcpu),
     Row::partial(
@@ -93,38 +99,70 @@ fn check_task(task: &Task, tid: i32) -> Result<(), Errno> {
     exists.then_some(()).ok_or(Errno::ESRCH)
 }
 
-fn sys_sched_getaffinity(task: &mut Task, args: &Args) -> SysResult {
-    check_task(task, args.int(0))?;
+/// The task of a call on CPUs: there a negative id is just nobody's.
+fn target(task: &Task, tid: i32) -> Result<Arc<TaskShared>, Errno> {
+    match tid {
+        0 => Ok(Arc::clone(&task.shared)),
+        _ => {
+            let tree = task.kernel.tree.lock();
+            tree.task(tid).cloned().ok_or(Errno::ESRCH)
+        }
+    }
+}
+
+/// Whether the caller may change how `other` is scheduled.
+fn may_change(task: &Task, other: &TaskShared) -> bool {
+    let uid = task.creds.euid;
+    let theirs = other.view().creds;
+    uid == theirs.euid || uid == theirs.uid || task.creds.has(cap::SYS_NICE)
+}
+
+/// Bytes of a CPU set, a bit for each CPU that the guest sees.
+fn all_cpus() -> Vec<u8> {
     let cpus = crate::platform::cpus();
-    let words = cpus.div_ceil(64);
+    let mut mask = vec![0; cpus.div_ceil(64) * 8];
+    (0..cpus).for_each(|cpu| mask[cpu / 8] |= 1 << (cpu % 8));
+    mask
+}
+
+fn sys_sched_getaffinity(task: &mut Task, args: &Args) -> SysResult {
+    let all = all_cpus();
     let room = args.uint(1) as usize;
-    if !room.is_multiple_of(8) || room < words * 8 {
+    if !room.is_multiple_of(8) || room < all.len() {
         return Err(Errno::EINVAL);
     }
-    let mut mask = vec![0u8; words * 8];
-    for cpu in 0..cpus {
-        mask[cpu / 8] |= 1 << (cpu % 8);
-    }
+    let chosen = target(task, args.int(0))?
+        .scheduling
+        .lock()
+        .affinity
+        .clone();
+    let mask = chosen.unwrap_or_else(|| all.into());
     task.mm.write(args.ptr(2), &mask)?;
     Ok(mask.len().into())
 }
 
 fn sys_sched_setaffinity(task: &mut Task, args: &Args) -> SysResult {
-    check_task(task, args.int(0))?;
     let len = (args.uint(1) as usize).min(128);
-    let mask = task.mm.read_vec(args.ptr(2), len)?;
-    let some = (0..crate::platform::cpus())
-        .any(|cpu| mask.get(cpu / 8).is_some_and(|b| b >> (cpu % 8) & 1 != 0));
-    if some {
-        Ok(Outcome::Value(0))
-    } else {
-        Err(Errno::EINVAL)
+    let wanted = task.mm.read_vec(args.ptr(2), len)?;
+    let target = target(task, args.int(0))?;
+    if !may_change(task, &target) {
+        return Err(Errno::EPERM);
     }
+    let mut mask = all_cpus();
+    for (i, byte) in mask.iter_mut().enumerate() {
+        *byte &= wanted.get(i).copied().unwrap_or(0);
+    }
+    if mask.iter().all(|byte| *byte == 0) {
+        return Err(Errno::EINVAL);
+    }
+    target.scheduling.lock().affinity = Some(mask.into());
+    Ok(Outcome::Value(0))
 }
 
 fn sys_sched_getscheduler(task: &mut Task, args: &Args) -> SysResult {
     check_task(task, args.int(0))?;
-    Ok(Outcome::Value(libc::SCHED_OTHER as u64))
+    let policy = target(task, args.int(0))?.scheduling.lock().policy;
+    Ok(Outcome::Value(policy as u64))
 }
 
 /// SCHED_RESET_ON_FORK.
@@ -137,7 +175,12 @@ fn sys_sched_setscheduler(task: &mut Task, args: &Args) -> SysResult {
     check_task(task, args.int(0))?;
     let priority: i32 = task.mm.read_val(args.ptr(2))?;
     match args.int(1) & !RESET_ON_FORK {
-        libc::SCHED_OTHER | libc::SCHED_BATCH | libc::SCHED_IDLE if priority == 0 => {
+        policy @ (libc::SCHED_OTHER | libc::SCHED_BATCH | libc::SCHED_IDLE) if priority == 0 => {
+            let target = target(task, args.int(0))?;
+            if !may_change(task, &target) {
+                return Err(Errno::EPERM);
+            }
+            target.scheduling.lock().policy = policy;
             Ok(Outcome::Value(0))
         }
         libc::SCHED_FIFO | libc::SCHED_RR if (1..=99).contains(&priority) => Err(Errno::EPERM),
@@ -196,20 +239,59 @@ fn sys_rr_interval(task: &mut Task, args: &Args) -> SysResult {
     Ok(Outcome::Value(0))
 }
 
-fn sys_getpriority(_: &mut Task, args: &Args) -> SysResult {
-    match args.uint(0) {
-        // The kernel's answer is 20 minus the nice value.
-        libc::PRIO_PROCESS | libc::PRIO_PGRP | libc::PRIO_USER => Ok(Outcome::Value(20)),
-        _ => Err(Errno::EINVAL),
+/// The tasks that `which` and `who` of getpriority(2) mean.
+fn addressed(task: &Task, which: u32, who: i32) -> Result<Vec<Arc<TaskShared>>, Errno> {
+    let threads = |node: &Node| node.threads.clone();
+    let found: Vec<Arc<TaskShared>> = match which {
+        libc::PRIO_PROCESS => return Ok(vec![target(task, who)?]),
+        libc::PRIO_PGRP => {
+            let group = if who == 0 { task.process().pgid() } else { who };
+            task.kernel
+                .tree
+                .lock()
+                .group(group)
+                .flat_map(threads)
+                .collect()
+        }
+        libc::PRIO_USER => {
+            let uid = if who == 0 {
+                task.creds.uid
+            } else {
+                who.cast_unsigned()
+            };
+            let tree = task.kernel.tree.lock();
+            let all = tree.nodes().flat_map(threads);
+            all.filter(|task| task.view().creds.uid == uid).collect()
+        }
+        _ => return Err(Errno::EINVAL),
+    };
+    if found.is_empty() {
+        return Err(Errno::ESRCH);
     }
+    Ok(found)
+}
+
+fn sys_getpriority(task: &mut Task, args: &Args) -> SysResult {
+    let tasks = addressed(task, args.uint(0), args.int(1))?;
+    let nice = tasks.iter().map(|task| task.scheduling.lock().nice).min();
+    // The kernel's answer is 20 minus the nice value.
+    Ok(Outcome::Value((20 - nice.unwrap_or(0)) as u64))
 }
 
 fn sys_setpriority(task: &mut Task, args: &Args) -> SysResult {
-    sys_getpriority(task, args)?;
-    if args.int(2) < 0 && !task.creds.has(crate::vfs::creds::cap::SYS_NICE) {
-        return Err(Errno::EACCES);
+    let nice = args.int(2).clamp(*NICE.start(), *NICE.end());
+    let mut result = Ok(Outcome::Value(0));
+    for other in addressed(task, args.uint(0), args.int(1))? {
+        let mut scheduling = other.scheduling.lock();
+        if !may_change(task, &other) {
+            result = Err(Errno::EPERM);
+        } else if nice < scheduling.nice && !task.creds.has(cap::SYS_NICE) {
+            result = Err(Errno::EACCES);
+        } else {
+            scheduling.nice = nice;
+        }
     }
-    Ok(Outcome::Value(0))
+    result
 }
 
 fn sys_getcpu(task: &mut Task, args: &Args) -> SysResult {

@@ -244,6 +244,7 @@ fn register(task: &Task, args: &CloneArgs, view: View) -> Result<Arc<TaskShared>
             return Err(Errno::EAGAIN);
         }
         let shared = TaskShared::new(tid, process, mask, view);
+        shared.inherit(&task.shared);
         tree.tasks.insert(tid, Arc::clone(&shared));
         let node = tree.node_mut(task.pid()).ok_or(Errno::EAGAIN)?;
         node.threads.push(Arc::clone(&shared));
@@ -258,6 +259,7 @@ fn register(task: &Task, args: &CloneArgs, view: View) -> Result<Arc<TaskShared>
     let (pgid, sid) = (own.pgid, own.sid);
     let process = new_process(task, args, [tid, parent, pgid, sid]);
     let shared = TaskShared::new(tid, Arc::clone(&process), mask, view);
+    shared.inherit(&task.shared);
     if args.has(libc::CLONE_PIDFD) {
         let fd = pidfd::open(task, &process, libc::O_CLOEXEC)?;
         if let Err(error) = task.mm.write_val(args.pidfd, &fd) {

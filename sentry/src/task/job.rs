@@ -9,6 +9,7 @@ use crate::signals::SigInfo;
 use crate::signals::action::SIG_IGN;
 use crate::task::Task;
 use crate::task::tree::Tree;
+use crate::vfs::creds::cap;
 use crate::vfs::file::{CallerIds, FileOps, SessionSource};
 
 /// Stops the process of `task` with `signo`, unless nobody could continue it.
@@ -148,5 +149,16 @@ impl SessionSource for Task {
 
     fn has_controlling(&self) -> bool {
         self.process().tty.lock().is_some()
+    }
+
+    fn detach_session(&self, sid: i32) {
+        let tree = self.kernel.tree.lock();
+        for node in tree.nodes().filter(|node| node.sid == sid) {
+            *node.process.tty.lock() = None;
+        }
+    }
+
+    fn may_steal_terminals(&self) -> bool {
+        self.creds.has(cap::SYS_ADMIN)
     }
 }

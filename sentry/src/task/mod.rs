@@ -19,6 +19,7 @@ pub mod parker;
 pub mod pidfd;
 pub mod process;
 pub(crate) mod run;
+pub(crate) mod scheduling;
 pub mod shared;
 pub mod state;
 pub mod thread;

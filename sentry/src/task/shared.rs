@@ -10,6 +10,7 @@ use crate::platform::Interrupt;
 use crate::signals::{Pending, SigSet};
 use crate::task::parker::Parker;
 use crate::task::process::Process;
+use crate::task::scheduling::Scheduling;
 use crate::vfs::{Credentials, FdTable, FsContext};
 
 /// The part of a task that others see.
@@ -30,6 +31,8 @@ pub struct TaskShared {
     interrupt: Mutex<Option<Arc<dyn Interrupt>>>,
     /// Somebody wants to know the CPU time: it is accounted for at the next occasion.
     account_wanted: AtomicBool,
+    /// Priority and CPUs.
+    pub(crate) scheduling: Mutex<Scheduling>,
     /// CPU time of guest code, nanoseconds.
     pub(crate) user_ns: AtomicU64,
     /// CPU time of the Sentry on its behalf, nanoseconds.
@@ -82,6 +85,7 @@ impl TaskShared {
             state: AtomicU8::new(RunState::Running as u8),
             interrupt: Mutex::new(None),
             account_wanted: AtomicBool::new(false),
+            scheduling: Mutex::default(),
             user_ns: AtomicU64::new(0),
             system_ns: AtomicU64::new(0),
         })
@@ -102,9 +106,16 @@ impl TaskShared {
             state: AtomicU8::new(RunState::Running as u8),
             interrupt: Mutex::new(None),
             account_wanted: AtomicBool::new(false),
+            scheduling: Mutex::new(old.scheduling.lock().clone()),
             user_ns: load(&old.user_ns),
             system_ns: load(&old.system_ns),
         })
+    }
+
+    /// Takes over what a new task has from the one that made it.
+    pub(crate) fn inherit(&self, parent: &Self) {
+        let scheduling = parent.scheduling.lock().clone();
+        *self.scheduling.lock() = scheduling;
     }
 
     /// Blocked signals.

@@ -170,6 +170,8 @@ pub struct IoctlCall<'a> {
     pub tid: i32,
     /// What the caller's session and process group are.
     pub session: &'a dyn SessionSource,
+    /// The file itself.
+    pub file: &'a Arc<dyn FileOps>,
 }
 
 /// Reads and writes the memory of the calling process.
@@ -207,6 +209,12 @@ pub trait SessionSource {
 
     /// True if the caller has a controlling terminal.
     fn has_controlling(&self) -> bool;
+
+    /// Takes the controlling terminal away from all of session `sid`.
+    fn detach_session(&self, sid: i32);
+
+    /// True if the caller may take a terminal away from another session (CAP_SYS_ADMIN).
+    fn may_steal_terminals(&self) -> bool;
 }
 
 /// Ids of a process.

@@ -42,6 +42,7 @@ pub(super) fn stat(kernel: &Kernel, task: &Arc<TaskShared>) -> Result<Vec<u8>, E
     out.extend(task.comm());
     let start = process.start_ns.saturating_sub(kernel.boot_ns) / TICK_NS;
     let state = task.state() as u8 as char;
+    let nice = task.scheduling.lock().nice;
     // The fields in the order of proc(5), from the 3rd on.
     let fields: [i64; 49] = [
         i64::from(process.ppid()),
@@ -58,8 +59,8 @@ pub(super) fn stat(kernel: &Kernel, task: &Arc<TaskShared>) -> Result<Vec<u8>, E
         (system / TICK_NS) as i64,
         0,
         0, // of children
-        20,
-        0, // priority, nice
+        (20 + nice).into(),
+        nice.into(), // priority, nice
         threads(kernel, task) as i64,
         0,
         start as i64,

@@ -56,6 +56,7 @@ pub(super) fn slave(pty: &Arc<Pty>, call: &mut IoctlCall<'_>) -> Result<u64, Err
             put(call, &foreground)
         }
         libc::TIOCSPGRP => set_foreground(pty, call),
+        libc::TIOCSCTTY => take_terminal(pty, call),
         libc::TIOCGSID => {
             own_terminal(pty, call)?;
             let session = pty.state.lock().session;
@@ -83,6 +84,29 @@ fn own_terminal(pty: &Pty, call: &IoctlCall<'_>) -> Result<(), Errno> {
     } else {
         Err(Errno::ENOTTY)
     }
+}
+
+/// Makes it the controlling terminal of the caller's session (Linux `tiocsctty`); with an argument of 1
+/// the privileged take it from another session.
+fn take_terminal(pty: &Pty, call: &IoctlCall<'_>) -> Result<u64, Errno> {
+    let ids = call.session.ids();
+    let leads = ids.pid == ids.sid;
+    let owner = pty.state.lock().session;
+    if leads && owner == ids.sid {
+        return Ok(0);
+    }
+    if !leads || call.session.has_controlling() {
+        return Err(Errno::EPERM);
+    }
+    if owner != 0 {
+        if call.arg != 1 || !call.session.may_steal_terminals() {
+            return Err(Errno::EPERM);
+        }
+        call.session.detach_session(owner);
+    }
+    pty.begin_session(ids);
+    call.session.set_controlling(Some(Arc::clone(call.file)));
+    Ok(0)
 }
 
 fn set_foreground(pty: &Pty, call: &IoctlCall<'_>) -> Result<u64, Errno> {

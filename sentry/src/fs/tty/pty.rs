@@ -14,7 +14,7 @@ use crate::kernel::Kernel;
 use crate::mm::io::{IoDst, IoSrc};
 use crate::signals::SigInfo;
 use crate::vfs::attr::make_dev;
-use crate::vfs::file::{FileOps, IoctlCall, SessionSource};
+use crate::vfs::file::{CallerIds, FileOps, IoctlCall, SessionSource};
 use crate::wait::{Ready, WaitQueue};
 
 /// Bytes taken from a writer at a time.
@@ -83,6 +83,13 @@ impl Pty {
                 tree.signal_group(group, info);
             }
         }
+    }
+
+    /// It is the controlling terminal of the caller's session from now on.
+    pub(super) fn begin_session(&self, ids: CallerIds) {
+        let mut state = self.state.lock();
+        state.session = ids.sid;
+        state.foreground = ids.pgid;
     }
 
     /// Makes it the controlling terminal of a session that begins with process `pid`.
@@ -318,11 +325,8 @@ impl FileOps for Slave {
         if ids.pid != ids.sid || session.has_controlling() {
             return;
         }
-        let mut state = self.pty.state.lock();
-        if state.session == 0 {
-            state.session = ids.sid;
-            state.foreground = ids.pgid;
-            drop(state);
+        if self.pty.state.lock().session == 0 {
+            self.pty.begin_session(ids);
             session.set_controlling(Some(Arc::clone(me)));
         }
     }
