@@ -115,6 +115,22 @@ pub(crate) fn current_cpu() -> Option<usize> {
     usize::try_from(unsafe { libc::sched_getcpu() }).ok()
 }
 
+/// The CPUs that the Sentry may run on, a bit each, as sched_setaffinity(2) takes them: guest threads
+/// may run on the same.
+pub(crate) fn own_cpus<const N: usize>() -> [u8; N] {
+    let this = nix::unistd::Pid::from_raw(0);
+    let Ok(set) = nix::sched::sched_getaffinity(this) else {
+        return [0xff; N];
+    };
+    let mut mask = [0; N];
+    for cpu in 0..nix::sched::CpuSet::count().min(N * 8) {
+        if set.is_set(cpu).unwrap_or(false) {
+            mask[cpu / 8] |= 1 << (cpu % 8);
+        }
+    }
+    mask
+}
+
 /// Has a thread run on one CPU only, or anywhere (`None`). A wish: failure is ignored.
 pub(crate) fn pin(tid: i32, cpu: Option<usize>) {
     let tid = nix::unistd::Pid::from_raw(tid);

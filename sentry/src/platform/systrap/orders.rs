@@ -42,7 +42,7 @@ const CHECK: Duration = Duration::from_millis(20);
 impl Orders {
     pub(super) fn new(shared: &Shared, wake: OwnedFd, files: OwnedFd) -> Self {
         shared.u32(order::SPIN).store(0, Relaxed);
-        shared.write(order::ALL_CPUS, &[0xff; order::ALL_CPUS_LEN]);
+        shared.write(order::ALL_CPUS, &sys::own_cpus::<{ order::ALL_CPUS_LEN }>());
         Self {
             seq: 0,
             wake,
