@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use super::seq::Seq;
-use crate::time::Instant;
+use crate::time::{Duration, Instant};
 
 /// A range that has been sent as one segment or super-segment.
 #[derive(Clone, Copy, Debug)]
@@ -75,6 +75,8 @@ pub(super) struct Scoreboard {
     pub(super) highest: Option<Seq>,
     /// No range before this waits for retransmission.
     hint: Seq,
+    /// When the latest transmission left.
+    last_at: Instant,
 }
 
 impl Scoreboard {
@@ -95,10 +97,19 @@ impl Scoreboard {
         *self = Self::default();
     }
 
+    /// The time of a transmission at `now`: later than that of any other, by a nanosecond if need be.
+    /// Much leaves at one reading of the clock, retransmissions after newer data too, and RACK goes
+    /// by what left first (RFC 8985, 6.1).
+    fn stamp(&mut self, now: Instant) -> Instant {
+        self.last_at = now.max(self.last_at + Duration::from_nanos(1));
+        self.last_at
+    }
+
     /// New data left.
     pub(super) fn push(&mut self, seq: Seq, end: Seq, at: Instant, mss: u32) {
         let segs = segments(end - seq, mss);
         self.packets += segs;
+        let at = self.stamp(at);
         self.list.push_back(Sent {
             seq,
             end,
@@ -329,6 +340,7 @@ impl Scoreboard {
     /// The range that starts at `seq` has been sent again.
     pub(super) fn retransmitted(&mut self, seq: Seq, at: Instant) {
         let index = self.index_at(seq);
+        let at = self.stamp(at);
         if let Some(sent) = self.list.get_mut(index) {
             if !sent.retrans {
                 self.retrans += sent.segs;
