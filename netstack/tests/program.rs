@@ -7,6 +7,7 @@ use std::net::{Shutdown, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 
+use common::stream::{amount, consume, produce};
 use common::{HOST, OURS, host, in_namespace, ours};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_netstack");
@@ -163,6 +164,25 @@ fn a_bad_network_is_recorded_and_loses_no_data() {
             packets += 1;
         }
         assert!(packets > 500, "{packets} blocks for 400 kB each way");
+    });
+}
+
+/// 1 GiB there and back in release builds.
+#[test]
+fn a_gibibyte_comes_back_whole_through_loss_and_reordering() {
+    in_namespace(|| {
+        let faults = ["--loss", "2%", "--reorder", "2%"];
+        let _server = Server::start(&[&["--echo", "7"][..], &faults].concat());
+        let len = amount(1_024, 4);
+        let stream = TcpStream::connect(ours(7)).unwrap();
+        let writer = stream.try_clone().unwrap();
+        let producer = std::thread::spawn(move || {
+            let sent = produce(&writer, len).unwrap();
+            writer.shutdown(Shutdown::Write).unwrap();
+            sent
+        });
+        let received = consume(&stream, len).unwrap();
+        assert_eq!(received, producer.join().unwrap());
     });
 }
 

@@ -1,67 +1,17 @@
 //! TCP between this machine's kernel and a stack over real TUN and TAP devices, compared by checksum.
 //!
-//! The amounts are larger in release builds: 1 GiB over the offloading device, and 1 GiB each way
-//! through losses and reordering.
+//! The amounts are larger in release builds (1 GiB over the offloading device).
 
 mod common;
 
-use std::hash::{DefaultHasher, Hasher};
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpListener as KernelListener, TcpStream as KernelStream};
 use std::time::{Duration, Instant};
 
+use common::stream::{MIB, amount, consume, produce};
 use common::{Kind, host, in_namespace, ours, start};
 use netstack::host::{TcpListener, TcpStream};
 use netstack::link::fault::FaultConfig;
-
-const MIB: usize = 1 << 20;
-
-/// A smaller amount for builds without optimisation.
-const fn amount(release_mib: usize, debug_mib: usize) -> usize {
-    let mib = if cfg!(debug_assertions) {
-        debug_mib
-    } else {
-        release_mib
-    };
-    mib * MIB
-}
-
-/// Writes `len` bytes of a fixed sequence, in pieces of changing size, and ends the direction.
-fn produce(mut out: impl Write, len: usize) -> io::Result<u64> {
-    let mut hash = DefaultHasher::new();
-    let mut state = 0x9e37_79b9_7f4a_7c15u64;
-    let mut piece = vec![0u8; 256 * 1024];
-    let mut left = len;
-    while left > 0 {
-        for word in piece.chunks_exact_mut(8) {
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            word.copy_from_slice(&state.to_le_bytes());
-        }
-        let count = left.min(piece.len() - (state % 5_000) as usize);
-        out.write_all(&piece[..count])?;
-        hash.write(&piece[..count]);
-        left -= count;
-    }
-    Ok(hash.finish())
-}
-
-/// Reads to the end. The hash does not depend on how the bytes were cut.
-fn consume(mut input: impl Read, expected: usize) -> io::Result<u64> {
-    let mut hash = DefaultHasher::new();
-    let mut buffer = vec![0u8; 256 * 1024];
-    let mut total = 0;
-    loop {
-        let got = input.read(&mut buffer)?;
-        if got == 0 {
-            assert_eq!(total, expected, "the stream ended early");
-            return Ok(hash.finish());
-        }
-        hash.write(&buffer[..got]);
-        total += got;
-    }
-}
 
 /// The kernel connects to the stack; `len` bytes go each way at the same time.
 fn kernel_connects(kind: Kind, faults: Option<FaultConfig>, len: usize) {
@@ -149,7 +99,7 @@ fn a_gibibyte_each_way_over_offloading_tun() {
 }
 
 #[test]
-fn a_gibibyte_each_way_with_loss_and_reordering() {
+fn both_ways_with_loss_and_reordering() {
     let faults = FaultConfig {
         loss: 0.02,
         reorder: 0.02,
@@ -157,7 +107,7 @@ fn a_gibibyte_each_way_with_loss_and_reordering() {
         corrupt: 0.005,
         ..FaultConfig::default()
     };
-    in_namespace(move || kernel_connects(Kind::Plain, Some(faults), amount(1_024, 4)));
+    in_namespace(move || kernel_connects(Kind::Plain, Some(faults), amount(32, 4)));
 }
 
 #[test]

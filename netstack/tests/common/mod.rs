@@ -3,6 +3,8 @@
 // Each test binary uses its own part of this.
 #![allow(dead_code)]
 
+pub(crate) mod stream;
+
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use netstack::host::{Clock, Net, seed};
