@@ -1,8 +1,10 @@
 //! TCP sockets: options, `tcp_info`, ways to shut down.
 
+use std::net::SocketAddr;
+
 use crate::network::IfaceId;
 use crate::time::Duration;
-use crate::transport::tcp::CongestionKind;
+use crate::transport::tcp::{CongestionKind, FastOpenKeys};
 
 /// Directions of `shutdown`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +27,21 @@ impl ShutdownHow {
     pub fn send(self) -> bool {
         self != Self::Receive
     }
+}
+
+/// How data is sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SendHow {
+    /// More will follow at once (MSG_MORE): a last, partial segment is held back.
+    pub more: bool,
+    /// The record ends here (MSG_EOR).
+    pub end_of_record: bool,
+    /// Connect first, with the data on the SYN if that can be (MSG_FASTOPEN).
+    pub fast_open: bool,
+    /// Where to connect to then.
+    pub to: Option<SocketAddr>,
+    /// The writer waits, and sends what is left as soon as it can (a blocking call).
+    pub waits: bool,
 }
 
 /// An option with its value.
@@ -78,6 +95,14 @@ pub enum TcpOption {
     Ttl(u8),
     /// SO_BINDTODEVICE.
     BindToInterface(Option<IfaceId>),
+    /// TCP_FASTOPEN: connections that a listener may have without a finished handshake.
+    FastOpen(u32),
+    /// TCP_FASTOPEN_CONNECT.
+    FastOpenConnect(bool),
+    /// TCP_FASTOPEN_NO_COOKIE.
+    FastOpenNoCookie(bool),
+    /// TCP_FASTOPEN_KEY.
+    FastOpenKey(FastOpenKeys),
 }
 
 /// The names of the options.
@@ -111,6 +136,10 @@ pub enum TcpOptionName {
     Tos,
     Ttl,
     BindToInterface,
+    FastOpen,
+    FastOpenConnect,
+    FastOpenNoCookie,
+    FastOpenKey,
 }
 
 /// States by their Linux numbers (`tcpi_state`).
@@ -146,8 +175,10 @@ pub struct TcpInfo {
     pub retransmits: u8,
     pub probes: u8,
     pub backoff: u8,
-    /// TCPI_OPT_TIMESTAMPS 1, SACK 2, WSCALE 4, ECN 8.
+    /// TCPI_OPT_TIMESTAMPS 1, SACK 2, WSCALE 4, ECN 8, SYN_DATA 32, TFO_CHILD 128.
     pub options: u8,
+    /// Why Fast Open did not work out: 1 no cookie, 2 data not acknowledged, 3 SYN repeated.
+    pub fastopen_client_fail: u8,
     pub snd_wscale: u8,
     pub rcv_wscale: u8,
     pub rto: u32,

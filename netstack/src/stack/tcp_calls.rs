@@ -7,7 +7,7 @@ use super::Stack;
 use crate::buf::Bytes;
 use crate::error::SocketError;
 use crate::socket::SocketId;
-use crate::socket::tcp::{TcpInfo, TcpOption, TcpOptionName, TcpState};
+use crate::socket::tcp::{SendHow, TcpInfo, TcpOption, TcpOptionName, TcpState};
 use crate::transport::tcp::TcpConfig;
 
 impl Stack {
@@ -66,7 +66,25 @@ impl Stack {
         data: &[u8],
         more: bool,
     ) -> Result<usize, SocketError> {
-        self.tcp_call(|tcp, cx| tcp.send(cx, id, data, more))
+        let how = SendHow {
+            more,
+            ..SendHow::default()
+        };
+        self.tcp_send_with(id, data, how)
+    }
+
+    /// As [`Stack::tcp_send`], and more: MSG_FASTOPEN, MSG_EOR.
+    ///
+    /// # Errors
+    /// As [`Stack::tcp_send`]. With [`SendHow::fast_open`]: `InProgress` if no data could go with the
+    /// SYN, `NotSupported` if the setting is off, and the errors of [`Stack::tcp_connect`].
+    pub fn tcp_send_with(
+        &mut self,
+        id: SocketId,
+        data: &[u8],
+        how: SendHow,
+    ) -> Result<usize, SocketError> {
+        self.tcp_call(|tcp, cx| tcp.send(cx, id, data, how))
     }
 
     /// Copies received data to `out`; 0 is the end of the stream. With `peek` the data stays.

@@ -31,7 +31,12 @@ pub mod kind {
     pub const MD5: u8 = 19;
     /// Fast Open cookie.
     pub const FAST_OPEN: u8 = 34;
+    /// Experiments, told apart by the number that follows (RFC 6994).
+    pub const EXPERIMENT: u8 = 254;
 }
+
+/// The number of Fast Open among the experiments.
+const FAST_OPEN_EXPERIMENT: [u8; 2] = [0xf9, 0x89];
 
 /// The timestamps option.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +52,7 @@ pub struct Timestamps {
 pub struct FastOpenCookie {
     bytes: [u8; 16],
     len: u8,
+    experimental: bool,
 }
 
 impl FastOpenCookie {
@@ -58,6 +64,7 @@ impl FastOpenCookie {
             let mut cookie = Self {
                 bytes: [0; 16],
                 len: bytes.len() as u8,
+                experimental: false,
             };
             cookie.bytes[..bytes.len()].copy_from_slice(bytes);
             cookie
@@ -72,6 +79,30 @@ impl FastOpenCookie {
     /// True if the option asks for a cookie.
     pub fn is_request(&self) -> bool {
         self.len == 0
+    }
+
+    /// True if the cookie came, or is to go, in the experimental option that was there before
+    /// Fast Open had a number of its own.
+    pub fn is_experimental(&self) -> bool {
+        self.experimental
+    }
+
+    /// The same cookie in the experimental option, or in the one of RFC 7413.
+    #[must_use]
+    pub fn with_form(self, experimental: bool) -> Self {
+        Self {
+            experimental,
+            ..self
+        }
+    }
+
+    /// Bytes of the option before the cookie.
+    fn prefix_len(&self) -> usize {
+        if self.experimental { 4 } else { 2 }
+    }
+
+    fn option_len(&self) -> usize {
+        self.prefix_len() + usize::from(self.len)
     }
 }
 
@@ -149,6 +180,11 @@ impl TcpOptions {
                     self.fast_open = Some(cookie);
                 }
             }
+            (kind::EXPERIMENT, 2..) if syn && value[..2] == FAST_OPEN_EXPERIMENT => {
+                if let Some(cookie) = FastOpenCookie::new(&value[2..]) {
+                    self.fast_open = Some(cookie.with_form(true));
+                }
+            }
             _ => {}
         }
     }
@@ -170,7 +206,7 @@ impl TcpOptions {
         };
         len += if self.window_scale.is_some() { 4 } else { 0 };
         match &self.fast_open {
-            Some(cookie) => len + (2 + cookie.as_slice().len()).next_multiple_of(4),
+            Some(cookie) => len + cookie.option_len().next_multiple_of(4),
             None => len,
         }
     }
@@ -218,7 +254,13 @@ impl TcpOptions {
             }
         }
         if let Some(cookie) = &self.fast_open {
-            at.put(&[kind::FAST_OPEN, 2 + cookie.as_slice().len() as u8]);
+            let len = cookie.option_len() as u8;
+            if cookie.experimental {
+                at.put(&[kind::EXPERIMENT, len]);
+                at.put(&FAST_OPEN_EXPERIMENT);
+            } else {
+                at.put(&[kind::FAST_OPEN, len]);
+            }
             at.put(cookie.as_slice());
         }
         let end = at.at;

@@ -126,7 +126,7 @@ impl Connection {
         dsack
     }
 
-    fn take_cumulative(&mut self, ack: Seq, covered: &mut Covered) {
+    pub(super) fn take_cumulative(&mut self, ack: Seq, covered: &mut Covered) {
         self.flight.acknowledge(ack, self.snd.mss, covered);
         self.counters.bytes_acked += u64::from(ack - self.snd.una);
         self.snd.una = ack;
@@ -205,6 +205,10 @@ impl Connection {
 
     /// (Re)starts the retransmission timeout, counted from now.
     pub(super) fn arm_retransmit(&mut self, now: crate::time::Instant) {
+        if self.opening.is_some() {
+            // Before our SYN-ACK is acknowledged nothing else is repeated.
+            return;
+        }
         let mut rto = self.rtt.rto();
         if let Some(limit) = self.user_timeout_left(now) {
             rto = rto.min(limit.max(Duration::from_millis(1)));

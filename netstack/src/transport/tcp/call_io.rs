@@ -7,10 +7,11 @@ use super::state::{Connection, Phase};
 use crate::buf::Bytes;
 use crate::error::SocketError;
 use crate::socket::SocketId;
+use crate::socket::tcp::SendHow;
 
 impl TcpEngine {
     /// Copies as much of `data` into the send queue as there is room for, and sends what may be
-    /// sent. `more` (MSG_MORE) holds a last, partial segment back as TCP_CORK does.
+    /// sent. MSG_MORE holds a last, partial segment back as TCP_CORK does.
     ///
     /// # Errors
     /// `WouldBlock` without room or during the handshake, `Pipe` if the send side is shut down or
@@ -20,18 +21,24 @@ impl TcpEngine {
         cx: &mut Cx<'_>,
         id: SocketId,
         data: &[u8],
-        more: bool,
+        how: SendHow,
     ) -> Result<usize, SocketError> {
+        if how.fast_open {
+            return self.send_opening(cx, id, data, how);
+        }
         let socket = self.owned(id)?;
         if let Some(error) = socket.error.take() {
             return Err(error);
         }
         let connection = match &mut socket.state {
             State::Connected(connection) => connection,
+            State::SynSent(handshake) if handshake.is_deferred() => {
+                return self.send_deferred(cx, id, data, how.waits);
+            }
             State::SynSent(_) | State::SynReceived(_) => return Err(SocketError::WouldBlock),
             State::Idle | State::Listen(_) => return Err(SocketError::Pipe),
         };
-        let sent = connection.write(cx, data, more);
+        let sent = connection.write(cx, data, how.more);
         self.settle(cx, id);
         sent
     }
@@ -107,7 +114,8 @@ impl Connection {
         if let Some(error) = self.error.take() {
             return Err(error);
         }
-        if !self.phase.may_send() {
+        let fin_waits = self.opening.as_ref().is_some_and(|open| open.fin_waits);
+        if !self.phase.may_send() || fin_waits {
             return Err(SocketError::Pipe);
         }
         if data.is_empty() {

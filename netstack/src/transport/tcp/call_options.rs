@@ -2,9 +2,10 @@
 
 use super::Cx;
 use super::engine::TcpEngine;
+use super::fast_open::setting;
 use super::options::{SocketOptions, seconds_to_timeouts, timeouts_to_seconds};
 use super::slot::{Socket, State};
-use super::state::Connection;
+use super::state::{Connection, Phase};
 use crate::error::SocketError;
 use crate::socket::SocketId;
 use crate::socket::tcp::{TcpOption, TcpOptionName};
@@ -33,8 +34,15 @@ impl TcpEngine {
         id: SocketId,
         option: TcpOption,
     ) -> Result<(), SocketError> {
+        let somaxconn = cx.config.somaxconn;
         let socket = self.owned(id)?;
+        allowed_now(cx, socket, option)?;
+        if let TcpOption::FastOpenKey(keys) = option {
+            socket.fast_open_keys = Some(Box::new(keys));
+            return Ok(());
+        }
         store(socket.options_mut(), option)?;
+        socket.opts.fast_open_queue = socket.opts.fast_open_queue.min(somaxconn);
         let opts = *socket.options();
         if let Some(claim) = socket.claim {
             // A bound socket's claim follows its reuse options (they matter to later binders).
@@ -70,7 +78,29 @@ impl TcpEngine {
         name: TcpOptionName,
     ) -> Result<TcpOption, SocketError> {
         let socket = self.held(id)?;
+        if name == TcpOptionName::FastOpenKey {
+            return Ok(TcpOption::FastOpenKey(self.keys_of(cx, socket)));
+        }
         Ok(load(cx, socket, name))
+    }
+}
+
+/// Some options of Fast Open are for a socket that is not connected (Linux `do_tcp_setsockopt`).
+fn allowed_now(cx: &Cx<'_>, socket: &Socket, option: TcpOption) -> Result<(), SocketError> {
+    let closed = match &socket.state {
+        State::Idle => true,
+        State::Connected(connection) => connection.phase == Phase::Closed,
+        _ => false,
+    };
+    let listens = matches!(socket.state, State::Listen(_));
+    let client = cx.config.tcp_fastopen & setting::CLIENT != 0;
+    match option {
+        TcpOption::FastOpenConnect(_) if !client => Err(SocketError::NotSupported),
+        TcpOption::FastOpenConnect(_) if !closed => Err(SocketError::Invalid),
+        TcpOption::FastOpen(_) | TcpOption::FastOpenNoCookie(_) if !closed && !listens => {
+            Err(SocketError::Invalid)
+        }
+        _ => Ok(()),
     }
 }
 
@@ -114,6 +144,11 @@ fn store(opts: &mut SocketOptions, option: TcpOption) -> Result<(), SocketError>
         TcpOption::Tos(tos) => opts.ip.tos = tos,
         TcpOption::Ttl(ttl) => opts.ip.ttl = ttl,
         TcpOption::BindToInterface(iface) => opts.ip.iface = iface,
+        TcpOption::FastOpen(most) => opts.fast_open_queue = most,
+        TcpOption::FastOpenConnect(on) => opts.fast_open_connect = on,
+        TcpOption::FastOpenNoCookie(on) => opts.fast_open_no_cookie = on,
+        // It is kept with the socket.
+        TcpOption::FastOpenKey(_) => {}
     }
     Ok(())
 }
@@ -174,6 +209,13 @@ fn load(cx: &Cx<'_>, socket: &Socket, name: TcpOptionName) -> TcpOption {
         TcpOptionName::Tos => TcpOption::Tos(opts.ip.tos),
         TcpOptionName::Ttl => TcpOption::Ttl(opts.ip.ttl),
         TcpOptionName::BindToInterface => TcpOption::BindToInterface(opts.ip.iface),
+        TcpOptionName::FastOpen => TcpOption::FastOpen(opts.fast_open_queue),
+        TcpOptionName::FastOpenConnect => TcpOption::FastOpenConnect(opts.fast_open_connect),
+        TcpOptionName::FastOpenNoCookie => TcpOption::FastOpenNoCookie(opts.fast_open_no_cookie),
+        TcpOptionName::FastOpenKey => {
+            let keys = socket.fast_open_keys.as_deref().copied();
+            TcpOption::FastOpenKey(keys.or(config.tcp_fastopen_key).unwrap_or_default())
+        }
     }
 }
 

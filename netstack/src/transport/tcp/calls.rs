@@ -6,6 +6,7 @@ use std::ops::RangeInclusive;
 use super::Cx;
 use super::config::TcpConfig;
 use super::engine::TcpEngine;
+use super::fast_open::{Begin, Begun, setting};
 use super::flow::{Flow, FlowKey};
 use super::handshake::{Opening, SynSent};
 use super::listen::{Listen, bound};
@@ -116,7 +117,11 @@ impl TcpEngine {
             ..claim
         };
         self.ports.change(&claim, listening)?;
+        let all = setting::SERVER | setting::SERVER_ALL;
         let socket = self.owned(id)?;
+        if socket.opts.fast_open_queue == 0 && cx.config.tcp_fastopen & all == all {
+            socket.opts.fast_open_queue = bound;
+        }
         socket.claim = Some(listening);
         socket.failed = false;
         socket.state = State::Listen(Box::new(Listen::new(local, bound)));
@@ -139,6 +144,10 @@ impl TcpEngine {
     ) -> Result<(), SocketError> {
         let socket = self.owned(id)?;
         match &socket.state {
+            // `connect` has said that it is done, and waits for data.
+            State::SynSent(handshake) if handshake.is_deferred() => {
+                return Err(SocketError::IsConnected);
+            }
             State::SynSent(_) | State::SynReceived(_) => return Err(SocketError::Already),
             State::Listen(_) => return Err(SocketError::IsConnected),
             State::Connected(connection) => {
@@ -157,19 +166,33 @@ impl TcpEngine {
         if core::mem::take(&mut socket.connect_unreported) {
             return Err(socket.error.take().unwrap_or(SocketError::Aborted));
         }
-        let remote = reachable(remote);
-        if remote.port() == 0 {
-            return Err(SocketError::Refused);
+        let how = match socket.opts.fast_open_connect {
+            true => Begin::FastIfKnown,
+            false => Begin::Plain,
+        };
+        let begun = self.start_connect(cx, id, remote, how)?;
+        if begun.deferred {
+            Ok(())
+        } else {
+            Err(SocketError::InProgress)
         }
-        self.start_connect(cx, id, remote)
     }
 
-    fn start_connect(
+    /// Sends the first SYN (or, with TCP_FASTOPEN_CONNECT, waits for what is to go with it).
+    ///
+    /// # Errors
+    /// Nothing was sent, and the socket is as before.
+    pub(super) fn start_connect(
         &mut self,
         cx: &mut Cx<'_>,
         id: SocketId,
         remote: SocketAddr,
-    ) -> Result<(), SocketError> {
+        how: Begin<'_>,
+    ) -> Result<Begun, SocketError> {
+        let remote = reachable(remote);
+        if remote.port() == 0 {
+            return Err(SocketError::Refused);
+        }
         let socket = self.owned(id)?;
         let opts = socket.opts;
         let chosen = socket
@@ -205,15 +228,17 @@ impl TcpEngine {
             .timestamp_offset(&key, cx.config.tcp_timestamps);
         let opening = Opening::new(cx, &opts, key, iss, path_mss, offset);
         self.flows.insert(key, Flow::Socket(id));
-        let handshake = SynSent::start(cx, &opts, opening);
+        let attempt = self.plan_attempt(cx, &opts, &opening, how);
+        let begun = attempt.begun();
+        let handshake = SynSent::start(cx, &opts, opening, attempt);
         let socket = self.owned(id)?;
         socket.local = Some(key.local);
         socket.failed = false;
         socket.error = None;
-        socket.connect_unreported = true;
+        socket.connect_unreported = !begun.deferred;
         socket.state = State::SynSent(Box::new(handshake));
         self.settle(cx, id);
-        Err(SocketError::InProgress)
+        Ok(begun)
     }
 
     fn choose_port(
@@ -264,6 +289,11 @@ impl TcpEngine {
         };
         socket.owned = true;
         socket.reported = Readiness::empty();
+        if let Some(connection) = socket.connection_mut()
+            && let Some(opening) = &mut connection.opening
+        {
+            opening.accepted = true;
+        }
         let peer = socket.connection().map(|connection| connection.key.remote);
         self.report(cx, child);
         peer.map(|peer| (child, peer)).ok_or(SocketError::Aborted)

@@ -11,6 +11,13 @@ use crate::wire::tcp::{TcpFlags, TcpOptions, Timestamps};
 impl Connection {
     /// The application sends no more: a FIN follows the last byte.
     pub(super) fn shutdown_send(&mut self, cx: &mut Cx<'_>) {
+        if let Some(opening) = &mut self.opening
+            && !self.orphan
+        {
+            // Linux waits for the end of the handshake (`tcp_rcv_state_process`).
+            opening.fin_waits = true;
+            return;
+        }
         self.phase = match self.phase {
             Phase::Established => Phase::FinWait1,
             Phase::CloseWait => Phase::LastAck,

@@ -1,5 +1,6 @@
 //! Settings, under the names of the Linux sysctls (`net.ipv4.*`, `net.core.somaxconn`).
 
+use super::fast_open::FastOpenKeys;
 use thiserror::Error;
 
 /// Why a setting was refused.
@@ -28,6 +29,8 @@ macro_rules! settings {
             pub ip_local_port_range: [u32; 2],
             /// Name of the congestion control of new sockets (`cubic`, `reno`).
             pub tcp_congestion_control: String,
+            /// Keys of Fast Open cookies; `None`: the stack's own, chosen at random.
+            pub tcp_fastopen_key: Option<FastOpenKeys>,
         }
 
         impl Default for TcpConfig {
@@ -38,6 +41,7 @@ macro_rules! settings {
                     tcp_wmem: [4096, 16_384, 4_194_304],
                     ip_local_port_range: [32_768, 60_999],
                     tcp_congestion_control: "cubic".to_owned(),
+                    tcp_fastopen_key: None,
                 }
             }
         }
@@ -124,8 +128,11 @@ settings! {
     tcp_max_tw_buckets = 131_072,
     /// Non-zero: a connection that ends leaves nothing in the table of proven peers.
     tcp_no_metrics_save = 0,
-    /// Fast Open. Remembered; without effect.
+    /// Fast Open, as bits: 1 clients, 2 listeners, 4 clients without a cookie, 0x200 listeners
+    /// without a cookie, 0x400 all listeners.
     tcp_fastopen = 1,
+    /// Seconds that clients stay away from Fast Open after a middlebox has swallowed it; 0: never.
+    tcp_fastopen_blackhole_timeout_sec = 0,
     /// Least MSS that a peer is believed.
     tcp_min_snd_mss = 48,
 }
@@ -154,6 +161,10 @@ impl TcpConfig {
                 }
                 value.trim().clone_into(&mut self.tcp_congestion_control);
             }
+            "tcp_fastopen_key" => {
+                let keys = FastOpenKeys::from_text(value).ok_or(SettingError::Invalid)?;
+                self.tcp_fastopen_key = Some(keys);
+            }
             _ => {
                 let [number] = numbers(value)?;
                 *self.number(name).ok_or(SettingError::Unknown)? = number;
@@ -174,6 +185,11 @@ impl TcpConfig {
             "tcp_wmem" => join(&self.tcp_wmem),
             "ip_local_port_range" => join(&self.ip_local_port_range),
             "tcp_congestion_control" => Some(self.tcp_congestion_control.clone()),
+            // As Linux says before a key is set or needed.
+            "tcp_fastopen_key" => Some(self.tcp_fastopen_key.map_or_else(
+                || "00000000-00000000-00000000-00000000".to_owned(),
+                FastOpenKeys::to_text,
+            )),
             _ => self.clone().number(name).map(|value| value.to_string()),
         }
     }

@@ -4,10 +4,11 @@ use std::collections::VecDeque;
 
 use super::Cx;
 use super::cookies::Cookies;
+use super::fast_open::{FastOpenKeys, Pause, suggests_black_hole};
 use super::flow::{Flow, FlowKey, FlowTable};
 use super::isn::Secrets;
 use super::listen::{HalfOpenTable, Listeners};
-use super::peers::ProvenPeers;
+use super::peers::Peers;
 use super::segment::{IpOptions, Segment, send_reset};
 use super::slot::{Socket, State};
 use super::state::Phase;
@@ -38,7 +39,11 @@ pub struct TcpEngine {
     pub(super) timers: TimerHeap,
     pub(super) secrets: Secrets,
     pub(super) cookies: Cookies,
-    pub(super) peers: ProvenPeers,
+    pub(super) peers: Peers,
+    /// Our own keys of Fast Open cookies; the setting comes before them.
+    pub(super) fast_open_keys: FastOpenKeys,
+    /// Clients stay away from Fast Open for a while.
+    pub(super) fast_open_pause: Pause,
     /// Sockets that met a full transmit queue, in that order.
     waiting: VecDeque<SocketId>,
 }
@@ -56,7 +61,9 @@ impl TcpEngine {
             timers: TimerHeap::default(),
             secrets: Secrets::new(rng),
             cookies: Cookies::new(rng),
-            peers: ProvenPeers::new(rng),
+            peers: Peers::new(rng),
+            fast_open_keys: FastOpenKeys::random(rng),
+            fast_open_pause: Pause::default(),
             waiting: VecDeque::new(),
         }
     }
@@ -114,7 +121,10 @@ impl TcpEngine {
         match step {
             Step::Sent(state) => socket.state = State::SynSent(state),
             Step::Received(state) => socket.state = State::SynReceived(state),
-            Step::Established(connection) => socket.state = State::Connected(connection),
+            Step::Established(connection, reply) => {
+                socket.state = State::Connected(connection);
+                self.learn_fast_open(cx, &key, reply);
+            }
             Step::Failed(error) => {
                 cx.stats.attempt_fails += 1;
                 socket.state = State::Idle;
@@ -130,6 +140,7 @@ impl TcpEngine {
     /// After anything has happened to a socket: moves it on if its connection is over, sets its
     /// timer, and reports its readiness.
     pub(super) fn settle(&mut self, cx: &mut Cx<'_>, id: SocketId) {
+        self.settle_fast_open(cx, id);
         let Some(socket) = self.sockets.get_mut(id) else {
             return;
         };
@@ -137,7 +148,7 @@ impl TcpEngine {
             State::Connected(connection) => {
                 if core::mem::take(&mut connection.in_order) && cx.config.tcp_no_metrics_save == 0 {
                     let timely = connection.rtt.has_sample() && connection.rtt.backoff == 0;
-                    self.peers.note(&connection.key, timely, cx.now);
+                    self.peers.note_end(&connection.key, timely, cx.now);
                 }
                 if connection.phase == Phase::TimeWait || connection.phase == Phase::Closed {
                     self.retire(cx, id);
@@ -273,7 +284,12 @@ impl TcpEngine {
             }
             State::SynSent(handshake) => {
                 let key = handshake.key();
+                let doubtful = handshake.timeouts_of_fast_open();
                 let step = handshake.handle_timeout(cx, &socket.opts);
+                let failed = matches!(step, Step::Failed(_));
+                if doubtful.is_some_and(|timeouts| suggests_black_hole(timeouts, failed)) {
+                    self.pause_fast_open(cx);
+                }
                 self.after_step(cx, id, key, step);
             }
             State::SynReceived(handshake) => {

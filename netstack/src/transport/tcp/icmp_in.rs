@@ -42,14 +42,19 @@ impl TcpEngine {
         };
         match &mut socket.state {
             State::SynSent(handshake) if handshake.sent(Seq(error.seq)) => {
-                if error.cause.hard {
+                if let Some(mtu) = error.cause.mtu {
+                    handshake.lower_path_mtu(cx, &socket.opts, mtu);
+                } else if error.cause.hard {
                     self.after_step(cx, id, key, Step::Failed(error.cause.error));
                 } else {
                     handshake.note_soft_error(error.cause.error);
                 }
             }
             State::Connected(connection) if connection.has_sent(Seq(error.seq)) => {
+                let unaccepted = connection.opening.as_ref().is_some_and(|o| !o.accepted);
                 match error.cause.mtu {
+                    // Nobody holds it yet, and its handshake will not end (Linux `tcp_v4_err`).
+                    None if unaccepted => connection.finish(Some(error.cause.error)),
                     Some(mtu) => connection.lower_path_mtu(cx, mtu),
                     // RFC 1122, 4.2.3.9: hard errors do not end a synchronised connection.
                     None => connection.soft_error = Some(error.cause.error),
@@ -63,7 +68,12 @@ impl TcpEngine {
 
 impl Connection {
     fn has_sent(&self, seq: Seq) -> bool {
-        seq.at_or_after(self.snd.una) && seq.before(self.snd.nxt)
+        let first = match self.opening {
+            // The SYN-ACK is out, too.
+            Some(_) => self.snd.una - 1,
+            None => self.snd.una,
+        };
+        seq.at_or_after(first) && seq.before(self.snd.nxt)
     }
 
     /// RFC 1191: smaller segments, and what is out is sent again.

@@ -21,6 +21,11 @@ impl TcpEngine {
             State::Listen(_) => TcpState::Listen,
             State::SynSent(_) => TcpState::SynSent,
             State::SynReceived(_) => TcpState::SynReceived,
+            State::Connected(connection)
+                if connection.opening.is_some() && connection.phase == Phase::Established =>
+            {
+                TcpState::SynReceived
+            }
             State::Connected(connection) => state_of(connection.phase),
         })
     }
@@ -88,7 +93,12 @@ impl Connection {
                 0
             },
             backoff: self.rtt.backoff,
-            options: option(self.ts.is_some(), 1) | option(self.sack, 2) | option(self.scaling, 4),
+            options: option(self.ts.is_some(), 1)
+                | option(self.sack, 2)
+                | option(self.scaling, 4)
+                | option(self.opened.data_taken, 32)
+                | option(self.opened.child, 128),
+            fastopen_client_fail: self.opened.failure,
             snd_wscale: self.snd.wscale,
             rcv_wscale: self.rcv.window.wscale,
             rto: micros(self.rtt.rto()),

@@ -7,6 +7,7 @@
 //! | --- | --- |
 //! | `engine` | the tables, the one lookup per segment, what follows each event |
 //! | `listen/` | half-open records, the two queues, cookies at the door |
+//! | `fast_open/` | data on the SYN (RFC 7413): cookies, limits, the client |
 //! | `handshake/` | `SynSent` and `SynReceived`: connections that we open |
 //! | `state` | a synchronised connection, and the state of its parts |
 //! | `segment_in`, `ack`, `recovery`, `rack`, `sack` | what comes in |
@@ -14,7 +15,7 @@
 //! | `timers`, `timer_heap`, `timeouts`, `rtt` | time |
 //! | `close`, `time_wait` | the end |
 //! | `calls`, `call_io`, `call_options`, `info` | what applications do |
-//! | `peers` | who has proven itself |
+//! | `peers` | what is remembered of peers |
 //! | `flow`, `isn`, `cookies`, `seq`, `segment`, `config`, `options` | leaves |
 
 mod ack;
@@ -28,6 +29,7 @@ mod congestion;
 mod cookies;
 mod delack;
 mod engine;
+mod fast_open;
 mod flow;
 mod handshake;
 mod icmp_in;
@@ -60,6 +62,7 @@ mod window;
 pub use config::{SettingError, TcpConfig};
 pub use congestion::CongestionKind;
 pub use engine::TcpEngine;
+pub use fast_open::FastOpenKeys;
 
 use crate::network::IpOutput;
 use crate::rng::Rng;

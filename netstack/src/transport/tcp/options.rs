@@ -50,6 +50,12 @@ pub(super) struct SocketOptions {
     pub(super) notsent_lowat: u32,
     /// TCP_CONGESTION.
     pub(super) congestion: CongestionKind,
+    /// TCP_FASTOPEN: connections that a listener may have without a finished handshake.
+    pub(super) fast_open_queue: u32,
+    /// TCP_FASTOPEN_CONNECT: `connect` waits for data, to send it on the SYN.
+    pub(super) fast_open_connect: bool,
+    /// TCP_FASTOPEN_NO_COOKIE.
+    pub(super) fast_open_no_cookie: bool,
 }
 
 impl SocketOptions {
@@ -77,6 +83,9 @@ impl SocketOptions {
             notsent_lowat: 0,
             congestion: CongestionKind::from_name(&config.tcp_congestion_control)
                 .unwrap_or_default(),
+            fast_open_queue: 0,
+            fast_open_connect: false,
+            fast_open_no_cookie: false,
         }
     }
 

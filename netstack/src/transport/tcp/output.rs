@@ -32,7 +32,9 @@ impl Connection {
             return;
         }
         self.blocked = false;
-        if self.send_lost(cx) == Sending::Blocked || self.send_new(cx) == Sending::Blocked {
+        if (self.opening.is_none() && self.send_lost(cx) == Sending::Blocked)
+            || self.send_new(cx) == Sending::Blocked
+        {
             self.blocked = true;
         } else if self.acks.now {
             self.send_ack(cx);
@@ -103,6 +105,8 @@ impl Connection {
         self.note_window_use(sent_any);
         if sent_any {
             self.acks.on_data_sent(cx.now);
+        }
+        if sent_any && self.opening.is_none() {
             self.schedule_probe(cx.now, cx.config.tcp_early_retrans >= 3);
         }
         Sending::Done
@@ -402,6 +406,7 @@ impl Connection {
     /// from time to time.
     fn arm_persist(&mut self, cx: &Cx<'_>) {
         let waiting = self.snd.nxt.before(self.snd.end()) && self.flight.is_empty();
+        let waiting = waiting && self.opening.is_none();
         if waiting && !self.blocked && !self.timers.is_set(Timer::Persist) {
             self.timers.set(Timer::Persist, cx.now + self.rtt.rto());
         }

@@ -20,6 +20,9 @@ impl Connection {
     pub(super) fn segment_in(&mut self, cx: &mut Cx<'_>, mut seg: Segment) {
         self.counters.segs_in += seg.merged;
         self.acks.last_heard = cx.now;
+        if self.opening.is_some() && !self.opening_admits(cx, &seg) {
+            return;
+        }
         if !self.is_acceptable(cx, &seg) {
             return;
         }
@@ -31,6 +34,9 @@ impl Connection {
                 self.challenge(cx);
             }
             return;
+        }
+        if self.opening.is_some() {
+            self.complete_opening(cx);
         }
         self.advance_phase(cx);
         if matches!(self.phase, Phase::TimeWait | Phase::Closed) {
@@ -113,6 +119,9 @@ impl Connection {
                 .any(|(_, high)| Seq(*high) == seg.seq);
         let after_fin = self.rcv.fin && seg.seq + 1 == self.rcv.nxt;
         if seg.seq != self.rcv.nxt && !after_hole && !after_fin {
+            // Nothing but a stray reset comes back: data on the SYN may have upset a middlebox.
+            let silent = self.opened.by_option && self.counters.data_segs_in == 0;
+            self.opened.suspect |= silent && self.phase == Phase::Established;
             self.challenge(cx);
             return;
         }

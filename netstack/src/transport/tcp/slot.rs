@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use super::fast_open::FastOpenKeys;
 use super::handshake::{SynReceived, SynSent};
 use super::listen::Listen;
 use super::options::SocketOptions;
@@ -43,6 +44,8 @@ pub(super) struct Socket {
     pub(super) connect_unreported: bool,
     /// An attempt has ended badly: poll says so for good.
     pub(super) failed: bool,
+    /// TCP_FASTOPEN_KEY, if it was set.
+    pub(super) fast_open_keys: Option<Box<FastOpenKeys>>,
     /// Listed among those that wait for room in the transmit queue.
     pub(super) waits_for_room: bool,
     /// Readiness as last reported.
@@ -62,6 +65,7 @@ impl Socket {
             error: None,
             connect_unreported: false,
             failed: false,
+            fast_open_keys: None,
             waits_for_room: false,
             reported: Readiness::empty(),
             reported_bytes: 0,
@@ -106,6 +110,8 @@ impl Socket {
             State::Idle => Readiness::WRITABLE | Readiness::HUP,
             State::Listen(listen) if listen.accept_queue.is_empty() => Readiness::empty(),
             State::Listen(_) => Readiness::READABLE,
+            // The first write is what it waits for.
+            State::SynSent(handshake) if handshake.is_deferred() => Readiness::WRITABLE,
             State::SynSent(_) | State::SynReceived(_) => Readiness::empty(),
             State::Connected(connection) => connection.readiness(),
         };

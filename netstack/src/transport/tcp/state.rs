@@ -3,7 +3,9 @@
 
 use super::congestion::Congestion;
 use super::delack::AckPolicy;
+use super::fast_open::Opened;
 use super::flow::FlowKey;
+use super::listen::PassiveOpen;
 use super::options::SocketOptions;
 use super::recovery::Recovery;
 use super::recv_queue::RecvQueue;
@@ -220,6 +222,10 @@ pub(super) struct Connection {
     pub(super) last_oow_answer: Option<Instant>,
     /// Round trip of the handshake, for the first estimate.
     pub(super) established_at: Instant,
+    /// A SYN with data made it, and our SYN-ACK is not acknowledged yet (RFC 7413, 4.2.2).
+    pub(super) opening: Option<Box<PassiveOpen>>,
+    /// How Fast Open went.
+    pub(super) opened: Opened,
 }
 
 impl Connection {
@@ -268,7 +274,11 @@ impl Connection {
             acks: AckPolicy::new(agreed.path_mss, cx.now),
             autotune: Autotune::new(agreed.irs + 1, cx.now),
             timers: Timers::default(),
-            counters: Counters::default(),
+            counters: Counters {
+                // The SYN, or SYN-ACK, counts.
+                delivered: 1,
+                ..Counters::default()
+            },
             error: None,
             soft_error: None,
             in_order: false,
@@ -276,6 +286,8 @@ impl Connection {
             blocked: false,
             last_oow_answer: None,
             established_at: cx.now,
+            opening: None,
+            opened: Opened::default(),
         };
         connection.update_mss(cx);
         connection.grow_send_buffer(cx.config);
@@ -318,6 +330,9 @@ impl Connection {
         self.flight.clear();
         self.timers.clear();
         self.blocked = false;
+        if let Some(opening) = self.opening.take() {
+            self.opened.left = Some(opening.leave(false));
+        }
     }
 
     /// The timestamp clock of this connection.

@@ -72,5 +72,21 @@ counters! {
         time_wait = "TcpExtTW",
         /// TIME-WAIT records dropped for want of room.
         time_wait_overflow = "TcpExtTCPTimeWaitOverflow",
+        /// Connections opened by us whose data on the SYN was taken.
+        fast_open_active = "TcpExtTCPFastOpenActive",
+        /// The same, where it was not.
+        fast_open_active_fail = "TcpExtTCPFastOpenActiveFail",
+        /// Connections made by a SYN with data.
+        fast_open_passive = "TcpExtTCPFastOpenPassive",
+        /// SYNs with a cookie that is no good, or for which there was no room.
+        fast_open_passive_fail = "TcpExtTCPFastOpenPassiveFail",
+        /// SYNs with data that met a listener with too many open handshakes.
+        fast_open_listen_overflow = "TcpExtTCPFastOpenListenOverflow",
+        /// SYNs that ask for a cookie.
+        fast_open_cookie_reqd = "TcpExtTCPFastOpenCookieReqd",
+        /// Times that clients began to stay away from Fast Open.
+        fast_open_blackhole = "TcpExtTCPFastOpenBlackhole",
+        /// Connections made with a cookie of the second key.
+        fast_open_passive_alt_key = "TcpExtTCPFastOpenPassiveAltKey",
     }
 }

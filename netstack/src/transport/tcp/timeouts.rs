@@ -2,6 +2,7 @@
 
 use super::Cx;
 use super::config::TcpConfig;
+use super::fast_open::suggests_black_hole;
 use super::rtt::RTO_MAX;
 use super::state::{Connection, Phase};
 use super::timers::Timer;
@@ -28,6 +29,7 @@ impl Connection {
                 }
                 Timer::Keepalive => self.on_keepalive(cx),
                 Timer::FinWait2 => self.on_fin_wait_2_timeout(cx),
+                Timer::SynAck => self.on_syn_ack_timeout(cx),
             }
             if self.phase == Phase::Closed {
                 return;
@@ -42,7 +44,11 @@ impl Connection {
         }
         let since = self.flight.first().map_or(cx.now, |first| first.at);
         self.recovery.trouble_since.get_or_insert(since);
-        if self.retransmission_is_hopeless(cx) {
+        let hopeless = self.retransmission_is_hopeless(cx);
+        let fast = self.opened.by_option || (self.opened.data_taken && !self.opened.child);
+        self.opened.suspect |=
+            fast && suggests_black_hole(u32::from(self.recovery.timeouts), hopeless);
+        if hopeless {
             if self.orphan {
                 self.reset_peer(cx);
             }

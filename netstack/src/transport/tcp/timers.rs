@@ -19,11 +19,13 @@ pub(super) enum Timer {
     Keepalive,
     /// An orphan's stay in FIN-WAIT-2.
     FinWait2,
+    /// The SYN-ACK of a connection that a SYN with data has made.
+    SynAck,
 }
 
 /// Of two that are due at the same time the earlier in this list comes first: a probe takes the place of
 /// the timeout that it coincides with (Linux has one timer for both).
-const ALL: [Timer; 7] = [
+const ALL: [Timer; 8] = [
     Timer::LossProbe,
     Timer::Retransmit,
     Timer::Reorder,
@@ -31,6 +33,7 @@ const ALL: [Timer; 7] = [
     Timer::DelayedAck,
     Timer::Keepalive,
     Timer::FinWait2,
+    Timer::SynAck,
 ];
 
 /// Deadlines by [`Timer`]; [`Instant::FAR_FUTURE`] is "not set".

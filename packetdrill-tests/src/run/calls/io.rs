@@ -30,6 +30,11 @@ impl Runner<'_> {
             Ok(socket) => socket,
             Err(errno) => return Ok(Err(errno).into()),
         };
+        if progress.opening {
+            io.flags &= !libc::MSG_FASTOPEN;
+            io.address = None;
+            return self.send_on(fd, &socket, &io, progress);
+        }
         let fast_open = io.flags & libc::MSG_FASTOPEN != 0;
         if io.address.is_none() && (name == "sendto" || name == "sendmsg") {
             let explicit = matches!(args.get(4), Some(Expr::Ellipsis));
@@ -44,7 +49,50 @@ impl Runner<'_> {
         if io.content.is_some() {
             self.verify_sent_data = false;
         }
-        self.send_on(fd, &socket, &io, progress)
+        let opens = fast_open || socket.deferred;
+        if opens && let Some(socket) = self.socket_mut(fd) {
+            socket.deferred = false;
+        }
+        if !opens || socket.nonblock || io.flags & libc::MSG_DONTWAIT != 0 {
+            return self.send_on(fd, &socket, &io, progress);
+        }
+        self.send_opening(fd, &socket, &io, progress)
+    }
+
+    /// The first attempt of a blocking call that connects: whatever has left with the SYN, it waits
+    /// for the connection.
+    fn send_opening(
+        &mut self,
+        fd: i64,
+        socket: &Socket,
+        io: &Io,
+        progress: &mut Progress,
+    ) -> Args<Attempt> {
+        let data = self.data_to_send(socket, io, progress)?;
+        let result = self.target.send(socket.handle, &data, io.flags, io.address);
+        progress.opening = true;
+        Ok(match result {
+            Ok(count) => {
+                progress.moved += count;
+                if let Some(socket) = self.socket_mut(fd) {
+                    socket.sent += count as u64;
+                }
+                Attempt::Wait
+            }
+            Err(Errno::EINPROGRESS) => Attempt::Wait,
+            Err(errno) => Err(errno).into(),
+        })
+    }
+
+    fn data_to_send(&self, socket: &Socket, io: &Io, progress: &Progress) -> Args<Vec<u8>> {
+        let offset = if socket.stream { socket.sent } else { 0 };
+        match &io.content {
+            Some(content) if content.len() >= io.len => {
+                Ok(content[progress.moved..io.len].to_vec())
+            }
+            Some(_) => Err("the string is shorter than the length".to_owned()),
+            None => Ok(pattern::bytes(offset, io.len - progress.moved)),
+        }
     }
 
     fn send_on(
@@ -54,14 +102,15 @@ impl Runner<'_> {
         io: &Io,
         progress: &mut Progress,
     ) -> Args<Attempt> {
-        let offset = if socket.stream { socket.sent } else { 0 };
-        let data = match &io.content {
-            Some(content) if content.len() >= io.len => content[progress.moved..io.len].to_vec(),
-            Some(_) => return Err("the string is shorter than the length".to_owned()),
-            None => pattern::bytes(offset, io.len - progress.moved),
-        };
+        let data = self.data_to_send(socket, io, progress)?;
         let blocking = !socket.nonblock && io.flags & libc::MSG_DONTWAIT == 0;
-        let result = self.target.send(socket.handle, &data, io.flags, io.address);
+        let flags = match blocking {
+            true => io.flags,
+            false => io.flags | libc::MSG_DONTWAIT,
+        };
+        let result = self.target.send(socket.handle, &data, flags, io.address);
+        let opening = progress.opening && result != Err(Errno::EAGAIN);
+        progress.opening &= !opening;
         if let (Ok(count), Some(socket)) = (&result, self.socket_mut(fd)) {
             socket.sent += *count as u64;
         }
@@ -75,7 +124,7 @@ impl Runner<'_> {
             }
             Err(Errno::EAGAIN | Errno::EINPROGRESS | Errno::EALREADY) if blocking => Attempt::Wait,
             // Part of it went out before the error: that is what the call returns.
-            Err(_) if progress.moved > 0 => Ok(progress.moved as i64).into(),
+            Err(_) if progress.moved > 0 && !opening => Ok(progress.moved as i64).into(),
             Err(errno) => Err(errno).into(),
         })
     }

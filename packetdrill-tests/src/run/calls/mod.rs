@@ -33,6 +33,10 @@ struct Socket {
     /// Bytes of the stream so far, each way: where the pattern goes on.
     received: u64,
     sent: u64,
+    /// TCP_FASTOPEN_CONNECT is set.
+    fast_connect: bool,
+    /// `connect` has returned before there was a SYN: the first write sends it.
+    deferred: bool,
 }
 
 /// The script's descriptors, and the calls that have not returned yet.
@@ -60,6 +64,8 @@ struct Progress {
     moved: usize,
     /// It has been attempted before.
     again: bool,
+    /// It has begun a connection, and waits for that.
+    opening: bool,
     /// When poll gives up.
     deadline: Option<Micros>,
 }

@@ -28,6 +28,8 @@ impl Runner<'_> {
             stream: plain == libc::SOCK_STREAM,
             received: 0,
             sent: 0,
+            fast_connect: false,
+            deferred: false,
         };
         let fd = self.install(result, File::Socket(socket))?;
         self.files.current = Some(fd);
@@ -89,6 +91,8 @@ impl Runner<'_> {
                     stream: true,
                     received: 0,
                     sent: 0,
+                    fast_connect: false,
+                    deferred: false,
                 };
                 let fd = self.install(result, File::Socket(socket))?;
                 self.files.current = Some(fd);
@@ -116,6 +120,11 @@ impl Runner<'_> {
             Err(errno) => return Ok(Err(errno).into()),
         };
         let result = self.target.connect(socket.handle, address);
+        if let (false, true, Ok(())) = (progress.again, socket.fast_connect, &result)
+            && let Some(socket) = self.socket_mut(fd)
+        {
+            socket.deferred = true;
+        }
         if !progress.again && matches!(result, Ok(()) | Err(Errno::EINPROGRESS)) {
             self.files.current = Some(fd);
             self.flows.open();

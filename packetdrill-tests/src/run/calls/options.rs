@@ -34,12 +34,20 @@ impl Runner<'_> {
         let name = values::int32(arg(args, 2)?)?;
         let len = values::length(arg(args, 4)?)?;
         let value = values::option_bytes(arg(args, 3)?, len)?;
-        self.with_socket(args, |runner, socket| {
+        let done = self.with_socket(args, |runner, socket| {
             runner
                 .target
                 .set_option(socket.handle, level, name, &value)?;
             Ok(0)
-        })
+        })?;
+        let fd = values::int(arg(args, 0)?)?;
+        if let Attempt::Done(Returned { value: Ok(_), .. }) = &done
+            && (level, name) == (libc::IPPROTO_TCP, libc::TCP_FASTOPEN_CONNECT)
+            && let Some(socket) = self.socket_mut(fd)
+        {
+            socket.fast_connect = value.iter().any(|byte| *byte != 0);
+        }
+        Ok(done)
     }
 
     pub(super) fn sys_getsockopt(&mut self, args: &[Expr]) -> Args<Attempt> {

@@ -6,7 +6,7 @@ use netstack::socket::tcp::{TcpOption, TcpOptionName as Name};
 use netstack::socket::{SocketId, SocketKind};
 use netstack::stack::{SettingError as StackError, Stack};
 use netstack::time::Duration;
-use netstack::transport::tcp::CongestionKind;
+use netstack::transport::tcp::{CongestionKind, FastOpenKeys};
 use nix::errno::Errno;
 
 /// Sets the sysctl `name`.
@@ -74,11 +74,24 @@ fn set_datagram(
     Ok(())
 }
 
+/// 0 or 1: some options take nothing else.
+fn flag(number: i32) -> SysResult<bool> {
+    match number {
+        0 => Ok(false),
+        1 => Ok(true),
+        _ => Err(Errno::EINVAL),
+    }
+}
+
 fn tcp_option(level: i32, name: i32, value: &[u8]) -> SysResult<TcpOption> {
     if (level, name) == (libc::IPPROTO_TCP, libc::TCP_CONGESTION) {
         let text = String::from_utf8_lossy(value);
         let kind = CongestionKind::from_name(text.trim_end_matches('\0'));
         return kind.map(TcpOption::Congestion).ok_or(Errno::ENOENT);
+    }
+    if (level, name) == (libc::IPPROTO_TCP, libc::TCP_FASTOPEN_KEY) {
+        let keys = FastOpenKeys::from_bytes(value);
+        return keys.map(TcpOption::FastOpenKey).ok_or(Errno::EINVAL);
     }
     let number = int(value)?;
     let on = number != 0;
@@ -112,6 +125,13 @@ fn tcp_option(level: i32, name: i32, value: &[u8]) -> SysResult<TcpOption> {
         (libc::IPPROTO_TCP, libc::TCP_MAXSEG) => TcpOption::MaxSegment(positive?),
         (libc::IPPROTO_TCP, libc::TCP_WINDOW_CLAMP) => TcpOption::WindowClamp(positive?),
         (libc::IPPROTO_TCP, libc::TCP_NOTSENT_LOWAT) => TcpOption::NotSentLowat(number as u32),
+        (libc::IPPROTO_TCP, libc::TCP_FASTOPEN) => TcpOption::FastOpen(positive?),
+        (libc::IPPROTO_TCP, libc::TCP_FASTOPEN_CONNECT) => {
+            TcpOption::FastOpenConnect(flag(number)?)
+        }
+        (libc::IPPROTO_TCP, libc::TCP_FASTOPEN_NO_COOKIE) => {
+            TcpOption::FastOpenNoCookie(flag(number)?)
+        }
         _ => return Err(Errno::ENOPROTOOPT),
     })
 }
@@ -143,6 +163,7 @@ pub(super) fn get_socket(
             let on = i32::from(time.is_some());
             [on.to_le_bytes(), seconds.to_le_bytes()].concat()
         }
+        TcpOption::FastOpenKey(keys) => keys.to_bytes(),
         other => number_of(other).to_le_bytes().to_vec(),
     })
 }
@@ -172,6 +193,10 @@ fn tcp_option_name(level: i32, name: i32) -> SysResult<Name> {
         (libc::IPPROTO_TCP, libc::TCP_WINDOW_CLAMP) => Name::WindowClamp,
         (libc::IPPROTO_TCP, libc::TCP_NOTSENT_LOWAT) => Name::NotSentLowat,
         (libc::IPPROTO_TCP, libc::TCP_CONGESTION) => Name::Congestion,
+        (libc::IPPROTO_TCP, libc::TCP_FASTOPEN) => Name::FastOpen,
+        (libc::IPPROTO_TCP, libc::TCP_FASTOPEN_CONNECT) => Name::FastOpenConnect,
+        (libc::IPPROTO_TCP, libc::TCP_FASTOPEN_NO_COOKIE) => Name::FastOpenNoCookie,
+        (libc::IPPROTO_TCP, libc::TCP_FASTOPEN_KEY) => Name::FastOpenKey,
         _ => return Err(Errno::ENOPROTOOPT),
     })
 }
@@ -183,6 +208,8 @@ fn number_of(option: TcpOption) -> i32 {
         | TcpOption::Cork(on)
         | TcpOption::QuickAck(on)
         | TcpOption::KeepAlive(on)
+        | TcpOption::FastOpenConnect(on)
+        | TcpOption::FastOpenNoCookie(on)
         | TcpOption::ReuseAddr(on)
         | TcpOption::ReusePort(on) => i32::from(on),
         TcpOption::KeepIdle(value)
@@ -196,10 +223,14 @@ fn number_of(option: TcpOption) -> i32 {
         | TcpOption::NotSentLowat(value)
         | TcpOption::ReceiveBuffer(value)
         | TcpOption::SendBuffer(value)
+        | TcpOption::FastOpen(value)
         | TcpOption::ReceiveLowat(value) => value.cast_signed(),
         TcpOption::Linger2(value) => value,
         TcpOption::Tos(value) | TcpOption::Ttl(value) => i32::from(value),
         // These have forms of their own.
-        TcpOption::Linger(_) | TcpOption::Congestion(_) | TcpOption::BindToInterface(_) => 0,
+        TcpOption::Linger(_)
+        | TcpOption::Congestion(_)
+        | TcpOption::BindToInterface(_)
+        | TcpOption::FastOpenKey(_) => 0,
     }
 }

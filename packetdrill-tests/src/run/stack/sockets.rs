@@ -4,6 +4,7 @@ use std::net::{SocketAddr, SocketAddrV4};
 
 use super::super::target::{Received, SysResult};
 use netstack::error::SocketError;
+use netstack::socket::tcp::SendHow;
 use netstack::socket::{Family, SocketId, SocketKind};
 use netstack::stack::Stack;
 use nix::errno::Errno;
@@ -101,13 +102,20 @@ pub(super) fn send(
     flags: i32,
     to: Option<SocketAddrV4>,
 ) -> SysResult<usize> {
-    let known = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL | libc::MSG_MORE;
+    let known = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL | libc::MSG_MORE | libc::MSG_FASTOPEN;
     if flags & !known != 0 {
         return Err(Errno::EOPNOTSUPP);
     }
     if is_tcp(id) {
-        let more = flags & libc::MSG_MORE != 0;
-        stack.tcp_send(id, data, more).map_err(errno)
+        let has = |flag| flags & flag != 0;
+        let how = SendHow {
+            more: has(libc::MSG_MORE),
+            fast_open: has(libc::MSG_FASTOPEN),
+            to: to.map(SocketAddr::V4),
+            waits: !has(libc::MSG_DONTWAIT),
+            ..SendHow::default()
+        };
+        stack.tcp_send_with(id, data, how).map_err(errno)
     } else {
         let to = to.map(SocketAddr::V4);
         stack.udp_send(id, data.to_vec(), to).map_err(errno)

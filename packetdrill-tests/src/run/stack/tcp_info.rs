@@ -22,6 +22,7 @@ pub(super) fn fields(stack: &mut Stack, id: SocketId) -> SysResult<Vec<(&'static
         probes,
         backoff,
         options,
+        fastopen_client_fail,
         snd_wscale,
         rcv_wscale,
         rto,

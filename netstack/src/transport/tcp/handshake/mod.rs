@@ -7,6 +7,7 @@ mod syn_sent;
 pub(super) use syn_received::SynReceived;
 pub(super) use syn_sent::{Opening, SynSent};
 
+use super::fast_open::Reply;
 use super::state::Connection;
 use crate::error::SocketError;
 
@@ -17,8 +18,8 @@ pub(super) enum Step {
     Sent(Box<SynSent>),
     /// Both SYNs are out.
     Received(Box<SynReceived>),
-    /// Done.
-    Established(Box<Connection>),
+    /// Done; with what the peer's SYN-ACK teaches about Fast Open.
+    Established(Box<Connection>, Option<Reply>),
     /// Over.
     Failed(SocketError),
 }

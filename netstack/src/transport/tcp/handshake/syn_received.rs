@@ -8,7 +8,7 @@ use crate::transport::tcp::Cx;
 use crate::transport::tcp::flow::FlowKey;
 use crate::transport::tcp::options::SocketOptions;
 use crate::transport::tcp::segment::{Outgoing, Segment, send_reset};
-use crate::transport::tcp::state::{Connection, Negotiated};
+use crate::transport::tcp::state::Negotiated;
 use crate::wire::tcp::TcpFlags;
 
 /// Both SYNs are out.
@@ -104,18 +104,32 @@ impl SynReceived {
         if !segment.is_ack() {
             return Step::Received(self);
         }
-        if segment.ack != self.agreed.iss + 1 {
-            send_reset(cx, &self.opening.key, &segment, opts.ip);
+        let opening = &self.opening;
+        if !segment.ack.within(opening.iss + 1, opening.nxt()) {
+            send_reset(cx, &opening.key, &segment, opts.ip);
             return Step::Received(self);
         }
-        let mut connection = Connection::new(cx, &self.agreed, *opts);
+        let repeated = opening.timeouts > 0;
+        let theirs = &segment.options;
+        let reply = opening
+            .attempt
+            .reply(theirs.mss, theirs.fast_open, repeated);
+        let irs = self.agreed.irs;
+        let Self {
+            opening, agreed, ..
+        } = *self;
+        let mut connection = opening.connect(cx, opts, &agreed, segment.ack);
         connection.take_first_window(&segment);
+        connection.flight.mark_lost(|_| true);
         connection.segment_in(cx, segment);
         if answers_syn {
-            // Both sides opened at once: the peer waits for this as we did.
+            // Both sides opened at once: the peer waits for this as we did. We have its SYN twice.
+            if connection.sack && cx.config.tcp_dsack != 0 {
+                connection.rcv.dsack = Some((irs, irs + 1));
+            }
             connection.send_ack(cx);
         }
-        Step::Established(Box::new(connection))
+        Step::Established(Box::new(connection), reply)
     }
 
     /// Acknowledges what we expect, at most once in `tcp_invalid_ratelimit` milliseconds.

@@ -1,19 +1,26 @@
 //! SYN-SENT (RFC 9293, 3.10.7.3).
 
 use super::{Step, SynReceived};
+use crate::buf::Bytes;
 use crate::error::SocketError;
 use crate::time::{Duration, Instant};
 use crate::transport::tcp::Cx;
 use crate::transport::tcp::config::TcpConfig;
+use crate::transport::tcp::fast_open::Attempt;
 use crate::transport::tcp::flow::FlowKey;
 use crate::transport::tcp::isn::timestamp_clock;
 use crate::transport::tcp::options::SocketOptions;
 use crate::transport::tcp::rtt::{RTO_INITIAL, RTO_MAX};
+use crate::transport::tcp::sack::Covered;
 use crate::transport::tcp::segment::{Outgoing, Segment, send_reset};
 use crate::transport::tcp::seq::Seq;
 use crate::transport::tcp::state::{Connection, Negotiated, TimestampState};
+use crate::transport::tcp::timers::Timer;
 use crate::transport::tcp::window::{self, InitialWindow};
 use crate::wire::tcp::{TcpFlags, TcpOptions, Timestamps};
+
+/// How long the last ACK of a handshake waits for data to ride on (Linux `TCP_DELACK_MAX`).
+const ACK_WAITS_FOR_DATA: Duration = Duration::from_millis(200);
 
 /// What our side of a handshake is made of; both states have it.
 #[derive(Clone, Debug)]
@@ -35,6 +42,8 @@ pub(in crate::transport::tcp) struct Opening {
     /// Doublings of the timeout so far.
     pub(super) backoff: u32,
     pub(super) soft_error: Option<SocketError>,
+    /// Fast Open: what went with the first SYN.
+    pub(super) attempt: Attempt,
 }
 
 impl Opening {
@@ -62,7 +71,48 @@ impl Opening {
             timeouts: 0,
             backoff: 0,
             soft_error: None,
+            attempt: Attempt::default(),
         }
+    }
+
+    pub(in crate::transport::tcp) fn key(&self) -> FlowKey {
+        self.key
+    }
+
+    pub(in crate::transport::tcp) fn path_mss(&self) -> u16 {
+        self.path_mss
+    }
+
+    /// The number after the last that has been sent.
+    pub(super) fn nxt(&self) -> Seq {
+        self.iss + 1 + self.attempt.data.len() as u32
+    }
+
+    /// The connection, with what went with the SYN in its queue; `ack` is the peer's.
+    pub(super) fn connect(
+        self,
+        cx: &mut Cx<'_>,
+        opts: &SocketOptions,
+        agreed: &Negotiated,
+        ack: Seq,
+    ) -> Connection {
+        let mut connection = Connection::new(cx, agreed, *opts);
+        connection.counters.total_retrans = self.timeouts;
+        let repeated = self.timeouts > 0;
+        if !self.attempt.data.is_empty() {
+            connection.take_up_syn_data(&self.attempt.data, self.first_sent, ack);
+        }
+        let acked = connection.flight.is_empty();
+        connection.opened = self.attempt.opened(acked, repeated);
+        if self.attempt.data.is_empty() {
+            return connection;
+        }
+        if acked {
+            cx.stats.fast_open_active += 1;
+        } else {
+            cx.stats.fast_open_active_fail += 1;
+        }
+        connection
     }
 
     /// Sends SYN, or SYN-ACK if `answer` names the peer's SYN. A full transmit queue drops it: the
@@ -84,6 +134,12 @@ impl Opening {
                 ecr: answer.map_or(0, |(_, recent)| recent),
             }
         });
+        // What is special about the first SYN is not repeated: it may be what was not liked.
+        let first = self.timeouts == 0 && answer.is_none();
+        let (fast_open, data) = match first {
+            true => (self.attempt.option, self.attempt.data.clone()),
+            false => (None, Bytes::new()),
+        };
         let segment = Outgoing {
             seq: self.iss,
             ack: answer.map_or(Seq(0), |(irs, _)| irs + 1),
@@ -98,8 +154,10 @@ impl Opening {
                 window_scale: self.scaling.then_some(self.window.wscale),
                 sack_permitted: self.sack,
                 timestamps,
+                fast_open,
                 ..TcpOptions::default()
             },
+            body: [data].into_iter().filter(|data| !data.is_empty()).collect(),
             ..Outgoing::default()
         };
         if let Err(error) = segment.send(cx, &self.key, opts.ip)
@@ -197,11 +255,62 @@ impl SynSent {
     pub(in crate::transport::tcp) fn start(
         cx: &mut Cx<'_>,
         opts: &SocketOptions,
-        mut opening: Opening,
+        opening: Opening,
+        attempt: Attempt,
     ) -> Self {
+        let mut state = Self { opening };
+        state.launch(cx, opts, attempt);
+        state
+    }
+
+    /// Sends the first SYN, unless it waits for data.
+    pub(in crate::transport::tcp) fn launch(
+        &mut self,
+        cx: &mut Cx<'_>,
+        opts: &SocketOptions,
+        attempt: Attempt,
+    ) {
+        let opening = &mut self.opening;
+        opening.attempt = attempt;
+        if opening.attempt.deferred {
+            opening.deadline = Instant::FAR_FUTURE;
+            return;
+        }
+        opening.first_sent = cx.now;
         opening.send(cx, opts, None);
         cx.stats.active_opens += 1;
-        Self { opening }
+    }
+
+    /// True if the first SYN waits for data.
+    pub(in crate::transport::tcp) fn is_deferred(&self) -> bool {
+        self.opening.attempt.deferred
+    }
+
+    pub(in crate::transport::tcp) fn opening(&self) -> &Opening {
+        &self.opening
+    }
+
+    /// Timeouts so far, if Fast Open was tried.
+    pub(in crate::transport::tcp) fn timeouts_of_fast_open(&self) -> Option<u32> {
+        let fast = self.opening.attempt.is_fast();
+        fast.then_some(self.opening.timeouts)
+    }
+
+    /// The path is narrower than was thought. A SYN with data cannot have got through: the plain one
+    /// follows at once (Linux `tcp_simple_retransmit`).
+    pub(in crate::transport::tcp) fn lower_path_mtu(
+        &mut self,
+        cx: &mut Cx<'_>,
+        opts: &SocketOptions,
+        mtu: u32,
+    ) {
+        let opening = &mut self.opening;
+        if !opening.lower_path_mtu(mtu) || opening.attempt.data.is_empty() {
+            return;
+        }
+        opening.timeouts = opening.timeouts.max(1);
+        cx.stats.retrans_segs += 1;
+        opening.send(cx, opts, None);
     }
 
     pub(in crate::transport::tcp) fn key(&self) -> FlowKey {
@@ -214,7 +323,7 @@ impl SynSent {
 
     /// True if `seq` is that of our SYN.
     pub(in crate::transport::tcp) fn sent(&self, seq: Seq) -> bool {
-        seq == self.opening.iss
+        seq.at_or_after(self.opening.iss) && seq.before(self.opening.nxt())
     }
 
     pub(in crate::transport::tcp) fn note_soft_error(&mut self, error: SocketError) {
@@ -255,7 +364,8 @@ impl SynSent {
                 .filter(|ts| opening.timestamps && ts.ecr != 0);
             let (first, last) = (Seq(opening.ts_sent.0), Seq(opening.ts_sent.1));
             let forged = echo.is_some_and(|ts| !Seq(ts.ecr).within(first, last));
-            if segment.ack != opening.iss + 1 || forged {
+            let acceptable = segment.ack.within(opening.iss + 1, opening.nxt());
+            if !acceptable || forged {
                 send_reset(cx, &opening.key, &segment, opts.ip);
                 return Step::Sent(self);
             }
@@ -278,20 +388,66 @@ impl SynSent {
                 &segment,
             )));
         }
-        Step::Established(Box::new(self.establish(cx, opts, &segment)))
+        let repeated = self.opening.timeouts > 0;
+        let theirs = &segment.options;
+        let attempt = &self.opening.attempt;
+        let reply = attempt.reply(theirs.mss, theirs.fast_open, repeated);
+        Step::Established(Box::new(self.establish(cx, opts, &segment)), reply)
     }
 
     fn establish(self, cx: &mut Cx<'_>, opts: &SocketOptions, segment: &Segment) -> Connection {
         let agreed = self.opening.agree(cx, segment);
-        let mut connection = Connection::new(cx, &agreed, *opts);
+        let more_waits = self.opening.attempt.more_waits;
+        let mut connection = self.opening.connect(cx, opts, &agreed, segment.ack);
         connection.take_first_window(segment);
+        if !connection.flight.is_empty() {
+            // Data that the peer did not take with the SYN goes again, with the acknowledgement.
+            connection.flight.mark_lost(|_| true);
+            connection.acks.now = true;
+            connection.output(cx);
+            return connection;
+        }
         connection.take_syn_payload(cx, segment);
-        connection.send_ack(cx);
+        if more_waits {
+            // Data is about to leave: it takes the acknowledgement along.
+            connection.acks.pending = true;
+            connection.acks.enter_quick(connection.rcv.window.wnd);
+            let at = cx.now + ACK_WAITS_FOR_DATA;
+            connection.timers.set(Timer::DelayedAck, at);
+        } else {
+            connection.send_ack(cx);
+        }
         connection
     }
 }
 
+impl Opening {
+    /// True if that makes a difference.
+    fn lower_path_mtu(&mut self, mtu: u32) -> bool {
+        let headers = if self.key.local.is_ipv4() { 40 } else { 60 };
+        let path_mss = mtu.max(552).saturating_sub(headers).min(65_535) as u16;
+        let lower = path_mss < self.path_mss;
+        self.path_mss = self.path_mss.min(path_mss);
+        lower
+    }
+}
+
 impl Connection {
+    /// Puts the data that went with our SYN where it would be had it been sent since, and takes the
+    /// acknowledgement of the peer's.
+    fn take_up_syn_data(&mut self, data: &[u8], sent: Instant, ack: Seq) {
+        let (seq, end) = (self.snd.nxt, self.snd.nxt + data.len() as u32);
+        self.snd.queue.append(data);
+        self.snd.nxt = end;
+        self.flight.push(seq, end, sent, self.snd.mss);
+        self.counters.bytes_sent += data.len() as u64;
+        self.counters.data_segs_out += 1;
+        if ack.after(seq) {
+            let mut covered = Covered::default();
+            self.take_cumulative(ack, &mut covered);
+        }
+    }
+
     /// Data or a FIN on the peer's SYN: as if they came in a segment of their own.
     pub(super) fn take_syn_payload(&mut self, cx: &mut Cx<'_>, segment: &Segment) {
         if segment.payload.is_empty() && !segment.fin() {

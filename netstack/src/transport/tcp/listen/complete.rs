@@ -137,19 +137,42 @@ impl TcpEngine {
         agreed: &Negotiated,
         segment: Segment,
     ) {
-        let Some(parent) = self.sockets.get(listener) else {
+        let Some(opts) = self.sockets.get(listener).map(|socket| socket.opts) else {
             return;
         };
-        let (opts, claim) = (parent.opts, parent.claim);
         let mut connection = Box::new(Connection::new(cx, agreed, opts));
         connection.take_first_window(&segment);
-        let mut child = Socket::new(State::Connected(connection), opts);
+        let Some(id) = self.enter_connection(cx, listener, connection) else {
+            return;
+        };
+        if let Some(connection) = self.sockets.get_mut(id).and_then(Socket::connection_mut) {
+            connection.segment_in(cx, segment);
+        }
+        self.settle(cx, id);
+        self.report(cx, listener);
+        // Another connection for a listener that already was readable is news all the same.
+        cx.events.mark(listener);
+    }
+
+    /// Enters a connection into its listener's accept queue and into the tables. `None`: the gate
+    /// did not let it in. A caller that has asked the gate before only meets that if the listener
+    /// has vanished.
+    pub(super) fn enter_connection(
+        &mut self,
+        cx: &mut Cx<'_>,
+        listener: SocketId,
+        connection: Box<Connection>,
+    ) -> Option<SocketId> {
+        let key = connection.key;
+        let parent = self.sockets.get(listener)?;
+        let mut child = Socket::new(State::Connected(connection), parent.opts);
         child.owned = false;
-        child.local = Some(agreed.key.local);
-        child.claim = claim.map(|claim| crate::transport::ports::Claim {
+        child.local = Some(key.local);
+        child.claim = parent.claim.map(|claim| crate::transport::ports::Claim {
             listening: false,
             ..claim
         });
+        let claim = child.claim;
         let id = self.sockets.insert(child);
         let entered = match self
             .sockets
@@ -160,22 +183,15 @@ impl TcpEngine {
             _ => false,
         };
         if !entered {
-            // The caller has asked the gate: only a listener that vanished can bring us here.
             self.sockets.remove(id);
-            return;
+            return None;
         }
-        if let Some(claim) = self.sockets.get(id).and_then(|socket| socket.claim) {
+        if let Some(claim) = claim {
             self.ports.share(claim);
         }
         cx.stats.passive_opens += 1;
-        self.flows.insert(agreed.key, Flow::Socket(id));
-        if let Some(connection) = self.sockets.get_mut(id).and_then(Socket::connection_mut) {
-            connection.segment_in(cx, segment);
-        }
-        self.settle(cx, id);
-        self.report(cx, listener);
-        // Another connection for a listener that already was readable is news all the same.
-        cx.events.mark(listener);
+        self.flows.insert(key, Flow::Socket(id));
+        Some(id)
     }
 
     /// Forgets everything a listener had: half-open records silently, complete connections with a
@@ -249,7 +265,7 @@ impl TcpEngine {
 }
 
 impl HalfOpen {
-    fn agreed(&self, cx: &Cx<'_>) -> Negotiated {
+    pub(super) fn agreed(&self, cx: &Cx<'_>) -> Negotiated {
         Negotiated {
             key: self.key,
             iss: self.iss,

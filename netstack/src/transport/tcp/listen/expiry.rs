@@ -7,7 +7,7 @@ use crate::transport::tcp::rtt::{RTO_INITIAL, RTO_MAX};
 use crate::transport::tcp::slot::State;
 
 /// The timeout after `timeouts` of them: 1 s, doubling.
-fn interval(timeouts: u8) -> Duration {
+pub(super) fn interval(timeouts: u8) -> Duration {
     RTO_INITIAL
         .saturating_mul(1 << timeouts.min(16))
         .min(RTO_MAX)
@@ -57,7 +57,7 @@ impl TcpEngine {
         record.timeouts += 1;
         if repeat {
             record.retransmitted = true;
-            record.send_syn_ack(cx);
+            record.send_syn_ack(cx, None);
             cx.stats.retrans_segs += 1;
         }
         self.restart_syn_ack_timer(cx, index);

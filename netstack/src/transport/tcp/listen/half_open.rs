@@ -14,7 +14,7 @@ use crate::transport::tcp::segment::{IpOptions, Outgoing, Segment, send_reset};
 use crate::transport::tcp::seq::Seq;
 use crate::transport::tcp::slot::State;
 use crate::transport::tcp::timer_heap::TimerHeap;
-use crate::wire::tcp::{TcpFlags, TcpOptions, Timestamps};
+use crate::wire::tcp::{FastOpenCookie, TcpFlags, TcpOptions, Timestamps};
 
 /// A peer whose SYN has been answered.
 #[derive(Clone, Debug)]
@@ -25,6 +25,8 @@ pub(in crate::transport::tcp) struct HalfOpen {
     pub(super) iss: Seq,
     /// The peer's.
     pub(super) irs: Seq,
+    /// The next number that we expect: beyond the SYN, and beyond data that was taken with it.
+    pub(super) rcv_nxt: Seq,
     /// Window announced by the SYN-ACK.
     pub(super) rcv_wnd: u32,
     pub(super) peer_mss: u16,
@@ -73,7 +75,7 @@ impl HalfOpenTable {
 }
 
 /// What a segment means to a record.
-enum Verdict {
+pub(super) enum Verdict {
     Drop,
     /// The SYN again: the SYN-ACK was lost.
     SynAgain,
@@ -89,7 +91,7 @@ enum Verdict {
 
 impl HalfOpen {
     /// Sends (or repeats) the SYN-ACK. A full transmit queue drops it: the timer repeats it.
-    pub(super) fn send_syn_ack(&mut self, cx: &mut Cx<'_>) {
+    pub(super) fn send_syn_ack(&mut self, cx: &mut Cx<'_>, cookie: Option<FastOpenCookie>) {
         let timestamps = self.timestamps.then(|| {
             let val = timestamp_clock(cx.now).wrapping_add(self.ts_offset);
             self.ts_sent.1 = val;
@@ -100,7 +102,7 @@ impl HalfOpen {
         });
         let segment = Outgoing {
             seq: self.iss,
-            ack: self.irs + 1,
+            ack: self.rcv_nxt,
             flags: TcpFlags::SYN | TcpFlags::ACK,
             window: self.rcv_wnd.min(65_535) as u16,
             options: TcpOptions {
@@ -108,6 +110,7 @@ impl HalfOpen {
                 window_scale: self.snd_wscale.map(|_| self.rcv_wscale),
                 sack_permitted: self.sack,
                 timestamps,
+                fast_open: cookie,
                 ..TcpOptions::default()
             },
             ..Outgoing::default()
@@ -115,7 +118,7 @@ impl HalfOpen {
         let _ = segment.send(cx, &self.key, self.ip);
     }
 
-    fn acknowledge(&mut self, cx: &mut Cx<'_>) {
+    pub(super) fn acknowledge(&mut self, cx: &mut Cx<'_>) {
         let timestamps = self.timestamps.then(|| {
             let val = timestamp_clock(cx.now).wrapping_add(self.ts_offset);
             self.ts_sent.1 = val;
@@ -126,7 +129,7 @@ impl HalfOpen {
         });
         let segment = Outgoing {
             seq: self.iss + 1,
-            ack: self.irs + 1,
+            ack: self.rcv_nxt,
             flags: TcpFlags::ACK,
             window: (self.rcv_wnd >> self.rcv_wscale).min(65_535) as u16,
             options: TcpOptions {
@@ -139,7 +142,7 @@ impl HalfOpen {
     }
 
     /// At most one answer to data-less nonsense in `tcp_invalid_ratelimit` milliseconds.
-    fn may_answer(&mut self, cx: &Cx<'_>, has_data: bool) -> bool {
+    pub(super) fn may_answer(&mut self, cx: &Cx<'_>, has_data: bool) -> bool {
         let gap = Duration::from_millis(u64::from(cx.config.tcp_invalid_ratelimit));
         if !has_data && self.answered.is_some_and(|at| cx.now.since(at) < gap) {
             return false;
@@ -150,18 +153,20 @@ impl HalfOpen {
         true
     }
 
-    fn judge(&mut self, segment: &Segment, deferring: bool) -> Verdict {
-        let expected = self.irs + 1;
+    /// What `segment` means. `child`: the record is that of a connection which a SYN with data has
+    /// made, so that our data may be acknowledged too; its bad segments are held against nobody.
+    pub(super) fn judge(&mut self, segment: &Segment, deferring: bool, child: bool) -> Verdict {
+        let expected = self.rcv_nxt;
         let theirs = segment.options.timestamps.filter(|_| self.timestamps);
         let too_old = theirs.is_some_and(|ts| (self.ts_recent.wrapping_sub(ts.val) as i32) > 1);
         let forged_echo = theirs.is_some_and(|ts| {
-            ts.ecr != 0 && !Seq(ts.ecr).within(Seq(self.ts_sent.0), Seq(self.ts_sent.1))
+            !child && ts.ecr != 0 && !Seq(ts.ecr).within(Seq(self.ts_sent.0), Seq(self.ts_sent.1))
         });
         let pure_syn = segment.syn() && !segment.rst() && !segment.is_ack();
         if segment.seq == self.irs && pure_syn && !too_old {
             return Verdict::SynAgain;
         }
-        if segment.is_ack() && segment.ack != self.iss + 1 {
+        if segment.is_ack() && segment.ack != self.iss + 1 && !child {
             return if segment.rst() {
                 Verdict::Drop
             } else {
@@ -216,7 +221,7 @@ impl TcpEngine {
         let opts = self.sockets.get(record.listener).map(|socket| socket.opts);
         let defer = opts.map_or(0, |opts| opts.defer_accept);
         let was_acked = record.acked;
-        let verdict = record.judge(&segment, record.timeouts < defer);
+        let verdict = record.judge(&segment, record.timeouts < defer, false);
         if record.acked && !was_acked {
             cx.stats.defer_accept_drop += 1;
         }
@@ -225,7 +230,7 @@ impl TcpEngine {
             Verdict::SynAgain => {
                 if record.may_answer(cx, false) {
                     record.retransmitted = true;
-                    record.send_syn_ack(cx);
+                    record.send_syn_ack(cx, None);
                     cx.stats.retrans_segs += 1;
                     self.restart_syn_ack_timer(cx, index);
                 }

@@ -6,17 +6,20 @@
 //! | `syn_in` | a segment that meets no flow: a SYN, a cookie, or nothing of ours |
 //! | `half_open` | the record, and what a segment does to it |
 //! | `complete` | from a record or a cookie to a connection, through the one gate |
+//! | `fast_open` | a SYN with data that makes a connection at once |
 //! | `expiry` | SYN-ACK timers |
 //! | `syn_queue`, `accept_queue` | the two gates |
 
 mod accept_queue;
 mod complete;
 mod expiry;
+mod fast_open;
 mod half_open;
 mod syn_in;
 mod syn_queue;
 
 pub(super) use accept_queue::AcceptQueue;
+pub(super) use fast_open::PassiveOpen;
 pub(super) use half_open::HalfOpenTable;
 pub(super) use syn_in::path_mss;
 pub(super) use syn_queue::SynQueue;
@@ -26,6 +29,7 @@ use std::net::SocketAddr;
 
 use smallvec::SmallVec;
 
+use super::fast_open::PendingQueue;
 use super::flow::FlowKey;
 use super::slot::{Socket, State};
 use crate::network::IpMeta;
@@ -40,6 +44,8 @@ pub(super) struct Listen {
     pub(super) accept_queue: AcceptQueue,
     /// When a SYN was last answered by a cookie.
     pub(super) overflowed: Option<Instant>,
+    /// Connections that a SYN with data has made, until their handshake is complete.
+    pub(super) pending: PendingQueue,
 }
 
 impl Listen {
@@ -49,6 +55,7 @@ impl Listen {
             syn_queue: SynQueue::new(bound),
             accept_queue: AcceptQueue::new(bound),
             overflowed: None,
+            pending: PendingQueue::default(),
         }
     }
 

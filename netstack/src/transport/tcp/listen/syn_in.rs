@@ -79,7 +79,11 @@ impl TcpEngine {
                     return;
                 };
                 record.iss = recycled.unwrap_or_else(|| self.secrets.isn(key, cx.now));
-                record.send_syn_ack(cx);
+                let answer = self.fast_open_answer(cx, listener, &opts, key, segment);
+                if answer.connect && self.open_fast(cx, record.clone(), answer.cookie, segment) {
+                    return;
+                }
+                record.send_syn_ack(cx, answer.cookie);
                 record.ts_sent.0 = record.ts_sent.1;
                 self.enter_half_open(cx, record);
             }
@@ -116,7 +120,7 @@ impl TcpEngine {
         let unproven_refused = listen
             .syn_queue
             .refuses_unproven(cx.config.tcp_max_syn_backlog);
-        if cookies == 0 && !recycles && unproven_refused && !self.peers.has(key, cx.now) {
+        if cookies == 0 && !recycles && unproven_refused && !self.peers.is_proven(key, cx.now) {
             return Admission::Drop;
         }
         Admission::Record
@@ -142,6 +146,7 @@ impl TcpEngine {
             listener,
             iss: Seq(0),
             irs: segment.seq,
+            rcv_nxt: segment.seq + 1,
             rcv_wnd: first.window,
             peer_mss: offered.mss.unwrap_or(DEFAULT_MSS),
             path_mss,
@@ -193,7 +198,7 @@ impl TcpEngine {
             // Only the MSS fits.
             (record.snd_wscale, record.sack) = (None, false);
         }
-        record.send_syn_ack(cx);
+        record.send_syn_ack(cx, None);
         cx.stats.syncookies_sent += 1;
     }
 

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use super::harness::{Host, Packet};
 use crate::error::SocketError;
-use crate::socket::tcp::{ShutdownHow, TcpInfo, TcpOption, TcpState};
+use crate::socket::tcp::{SendHow, ShutdownHow, TcpInfo, TcpOption, TcpState};
 use crate::socket::{Readiness, SocketId};
 use crate::time::{Duration, Instant};
 use crate::wire::tcp::{TcpFlags, TcpOptions, TcpRepr, Timestamps};
@@ -102,7 +102,7 @@ impl Pair {
         let id = self.id;
         let done = self
             .host
-            .with(|engine, cx| engine.send(cx, id, &vec![7; len], false));
+            .with(|engine, cx| engine.send(cx, id, &vec![7; len], SendHow::default()));
         assert_eq!(done, Ok(len));
         self.sent()
     }

@@ -3,7 +3,7 @@
 use super::harness::{Faults, Net};
 use crate::error::SocketError;
 use crate::socket::SocketId;
-use crate::socket::tcp::{ShutdownHow, TcpState};
+use crate::socket::tcp::{SendHow, ShutdownHow, TcpState};
 use crate::time::Duration;
 use proptest::prelude::*;
 
@@ -30,7 +30,7 @@ impl Transfer {
         while self.written < self.total {
             let len = self.write_size.min(self.total - self.written);
             let data: Vec<u8> = (self.written..self.written + len).map(byte).collect();
-            match net.hosts[self.from].with(|engine, cx| engine.send(cx, writer, &data, false)) {
+            match net.hosts[self.from].with(|engine, cx| engine.send(cx, writer, &data, SendHow::default())) {
                 Ok(n) => self.written += n,
                 Err(SocketError::WouldBlock) => break,
                 Err(error) => panic!("send: {error}"),
