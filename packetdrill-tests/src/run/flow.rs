@@ -37,6 +37,8 @@ pub(super) struct Flow {
     /// The sequence number of the peer's last SYN, and whether it may begin a new connection.
     last_syn: Option<u32>,
     reset: bool,
+    /// Sequence number on the wire of the last segment of ours.
+    last_sent: Option<u32>,
 }
 
 /// All flows of a script.
@@ -132,6 +134,7 @@ impl Flows {
             first_stamp: None,
             last_syn: None,
             reset: false,
+            last_sent: None,
         });
         let id = self.flows.len() - 1;
         if script.is_none() {
@@ -210,6 +213,7 @@ impl Flow {
 
     /// What a segment of ours looks like in script space, next to the line that expects it.
     pub(super) fn map_outbound(&mut self, segment: &mut Segment, line: &crate::ast::Tcp) {
+        self.last_sent = Some(segment.seq);
         let syn = segment.flags.has(Flags::SYN);
         if syn {
             self.note_our_syn(segment, line.seq);
@@ -282,6 +286,11 @@ impl Flow {
         };
         self.clone().map_outbound(&mut copy, &line);
         copy
+    }
+
+    /// The sequence number on the wire of what we sent last.
+    pub(super) fn last_sent(&self) -> u32 {
+        self.last_sent.unwrap_or_else(|| self.our_seq(1))
     }
 
     /// Our sequence number on the wire for one of the script's, as an ICMP error quotes it.

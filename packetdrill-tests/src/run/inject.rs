@@ -102,11 +102,15 @@ impl Runner<'_> {
             tcp => {
                 let (seq, len) = match tcp {
                     Some(Echoed::Tcp(seq, len)) => (seq, len),
-                    _ => (1, 0),
+                    _ => (0, 0),
                 };
                 Transport::Tcp(Segment {
                     flags: Flags(Flags::ACK),
-                    seq: flow.our_seq(seq),
+                    // Without an excerpt in the script, it is what we sent last.
+                    seq: match tcp {
+                        Some(Echoed::Tcp(..)) => flow.our_seq(seq),
+                        _ => flow.last_sent(),
+                    },
                     payload: vec![0; usize::from(len)],
                     ..Segment::default()
                 })

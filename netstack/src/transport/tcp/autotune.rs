@@ -25,11 +25,13 @@ pub(super) struct Autotune {
 }
 
 impl Autotune {
-    pub(super) fn new(start: Seq, now: Instant) -> Self {
+    /// `window` is announced at first, `mss` is the segment size: what a peer sends in its first round
+    /// trip is nothing to adapt to (Linux `tcp_init_buffer_space`).
+    pub(super) fn new(start: Seq, now: Instant, window: u32, mss: u32) -> Self {
         Self {
             from: start,
             since: now,
-            space: 0,
+            space: window.min(INITIAL_WINDOW * mss),
             rtt: Duration::ZERO,
             window_end: None,
         }

@@ -133,6 +133,19 @@ settings! {
     tcp_fastopen = 1,
     /// Seconds that clients stay away from Fast Open after a middlebox has swallowed it; 0: never.
     tcp_fastopen_blackhole_timeout_sec = 0,
+    /// Least number of segments in a super-segment that could be larger.
+    tcp_min_tso_segs = 2,
+    /// How fast round trips make super-segments smaller: the part of them that no rate asks for is
+    /// halved each 2^n microseconds. 0: it is not there at all.
+    tcp_tso_rtt_log = 9,
+    /// A super-segment waits for an acknowledgement if it would fill less than this part of the
+    /// window. 0: it never waits.
+    tcp_tso_win_divisor = 3,
+    /// Percent of the rate of one window per round trip at which data is taken to leave in slow
+    /// start, for the size of super-segments.
+    tcp_pacing_ss_ratio = 200,
+    /// The same in congestion avoidance.
+    tcp_pacing_ca_ratio = 120,
     /// Least MSS that a peer is believed.
     tcp_min_snd_mss = 48,
 }

@@ -1,6 +1,7 @@
 //! Sending: what may leave now, as how large a segment, and the acknowledgements that go alone.
 
 use super::Cx;
+use super::config::TcpConfig;
 use super::recovery::Belief;
 use super::sack::Sent;
 use super::segment::{Body, Outgoing};
@@ -160,7 +161,44 @@ impl Connection {
             .out
             .route(self.key.remote.ip(), Some(self.key.local.ip()), iface)
             .map_or(0, |route| route.gso_max);
-        (gso_max.saturating_sub(HEADROOM).min(SUPER_PAYLOAD_MAX) / self.snd.mss).max(1)
+        let bytes = gso_max.saturating_sub(HEADROOM).min(SUPER_PAYLOAD_MAX);
+        self.autosize(cx.config, bytes)
+            .min(bytes / self.snd.mss)
+            .max(1)
+    }
+
+    /// Segments in a super-segment: about a millisecond's worth, more where round trips are short
+    /// (Linux `tcp_tso_autosize`). Slow flows so send no bursts, and get more acknowledgements.
+    fn autosize(&self, config: &TcpConfig, bytes_max: u32) -> u32 {
+        let near = match config.tcp_tso_rtt_log {
+            0 => 0,
+            log => {
+                let min_rtt = self.rtt.min_rtt.as_micros().min(u128::from(u32::MAX)) as u32;
+                let halvings = min_rtt.checked_shr(log).unwrap_or(0);
+                bytes_max.checked_shr(halvings).unwrap_or(0)
+            }
+        };
+        let per_millisecond = self.sending_rate(config) >> 10;
+        let bytes = per_millisecond
+            .saturating_add(u64::from(near))
+            .min(u64::from(bytes_max)) as u32;
+        (bytes / self.snd.mss).max(config.tcp_min_tso_segs)
+    }
+
+    /// Bytes per second at which the window lets data leave (Linux `tcp_update_pacing_rate`).
+    fn sending_rate(&self, config: &TcpConfig) -> u64 {
+        let window = &self.cc.window;
+        let ratio = match window.cwnd < window.ssthresh / 2 {
+            true => config.tcp_pacing_ss_ratio,
+            false => config.tcp_pacing_ca_ratio,
+        };
+        let segments = u64::from(window.cwnd.max(self.flight.packets));
+        let bytes = segments.saturating_mul(u64::from(self.snd.mss));
+        let srtt = self.rtt.srtt().as_micros().max(1) as u64;
+        bytes
+            .saturating_mul(u64::from(ratio))
+            .saturating_mul(10_000)
+            / srtt
     }
 
     /// How much may leave as the next segment or super-segment; `None`: nothing now.
@@ -183,12 +221,16 @@ impl Connection {
         }
         let segments = match mss < self.snd.mss {
             true => 1,
-            false => room.min(self.super_segments(cx)),
+            // At least two super-segments in flight keep the acknowledgements coming (Linux
+            // `tcp_cwnd_test`).
+            false => room
+                .min((self.cc.window.cwnd / 2).max(1))
+                .min(self.super_segments(cx)),
         };
         let limit = data.min(window).min(segments.saturating_mul(mss));
         if limit < data {
             let whole = limit - limit % mss;
-            let defer = self.should_defer(cx.now, limit, room, window, segments < room);
+            let defer = self.should_defer(cx, limit, room, window, segments < room);
             return (whole > 0 && !defer).then_some(whole);
         }
         // Everything goes; its last, small part only if Nagle has nothing against it.
@@ -225,12 +267,13 @@ impl Connection {
     }
 
     /// True if waiting a moment will give a larger super-segment (Linux `tcp_tso_should_defer`).
-    fn should_defer(&self, now: Instant, limit: u32, room: u32, window: u32, full: bool) -> bool {
-        if full || self.recovery.belief >= Belief::Recovery {
+    fn should_defer(&self, cx: &Cx<'_>, limit: u32, room: u32, window: u32, full: bool) -> bool {
+        let (now, divisor) = (cx.now, cx.config.tcp_tso_win_divisor);
+        if full || divisor == 0 || self.recovery.belief >= Belief::Recovery {
             return false;
         }
         let mss = self.snd.mss;
-        let chunk = self.snd.wnd.min(self.cc.window.cwnd.saturating_mul(mss)) / 3;
+        let chunk = self.snd.wnd.min(self.cc.window.cwnd.saturating_mul(mss)) / divisor;
         if limit >= chunk || window < room.saturating_mul(mss) {
             return false;
         }

@@ -272,7 +272,12 @@ impl Connection {
             flight: Scoreboard::default(),
             recovery: Recovery::new(cx.config.tcp_reordering, start),
             acks: AckPolicy::new(agreed.path_mss, cx.now),
-            autotune: Autotune::new(agreed.irs + 1, cx.now),
+            autotune: Autotune::new(
+                agreed.irs + 1,
+                cx.now,
+                agreed.rcv_wnd,
+                u32::from(agreed.path_mss),
+            ),
             timers: Timers::default(),
             counters: Counters {
                 // The SYN, or SYN-ACK, counts.

@@ -13,7 +13,7 @@ pub(super) fn usable(config: &TcpConfig, buffer: u32) -> u32 {
 /// What a SYN or SYN-ACK announces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct InitialWindow {
-    /// Bytes, at most 65,535: the window of a SYN is not scaled.
+    /// Bytes. A SYN says at most 65,535 of it, since its window is not scaled.
     pub(super) window: u32,
     /// Shift to offer.
     pub(super) wscale: u8,
@@ -53,7 +53,7 @@ pub(super) fn initial(
         0
     };
     InitialWindow {
-        window: space.min(65_535 - 65_535 % mss.min(65_535)),
+        window: space.min(65_535 << wscale),
         wscale,
     }
 }

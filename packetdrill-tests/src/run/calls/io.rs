@@ -42,10 +42,6 @@ impl Runner<'_> {
                 io.address = Some(self.config.addresses.remote);
             }
         }
-        if fast_open && !progress.again {
-            self.files.current = Some(fd);
-            self.flows.open();
-        }
         if io.content.is_some() {
             self.verify_sent_data = false;
         }
@@ -53,10 +49,22 @@ impl Runner<'_> {
         if opens && let Some(socket) = self.socket_mut(fd) {
             socket.deferred = false;
         }
-        if !opens || socket.nonblock || io.flags & libc::MSG_DONTWAIT != 0 {
-            return self.send_on(fd, &socket, &io, progress);
+        let waits = !socket.nonblock && io.flags & libc::MSG_DONTWAIT == 0;
+        let attempt = match opens && waits {
+            true => self.send_opening(fd, &socket, &io, progress)?,
+            false => self.send_on(fd, &socket, &io, progress)?,
+        };
+        let refused =
+            |value: &Result<i64, Errno>| value.is_err_and(|errno| errno != Errno::EINPROGRESS);
+        let begun = match &attempt {
+            Attempt::Wait => true,
+            Attempt::Done(returned) => !refused(&returned.value),
+        };
+        if fast_open && begun {
+            self.files.current = Some(fd);
+            self.flows.open();
         }
-        self.send_opening(fd, &socket, &io, progress)
+        Ok(attempt)
     }
 
     /// The first attempt of a blocking call that connects: whatever has left with the SYN, it waits

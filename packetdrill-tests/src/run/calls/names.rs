@@ -46,8 +46,18 @@ impl Runner<'_> {
                 fd => fd,
             },
         };
-        if self.files.table.contains_key(&fd) {
-            return Err(format!("descriptor {fd} is in use already"));
+        if let Some(old) = self.files.table.remove(&fd) {
+            if !self.config.lenient {
+                return Err(format!("descriptor {fd} is in use already"));
+            }
+            // The classic tool lets the newer one have the name; the older stays open.
+            let hidden = self
+                .files
+                .table
+                .keys()
+                .next()
+                .map_or(-1, |least| least.min(&0) - 1);
+            self.files.table.insert(hidden, old);
         }
         self.files.table.insert(fd, file);
         Ok(fd)

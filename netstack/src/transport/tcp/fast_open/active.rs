@@ -207,13 +207,22 @@ impl TcpEngine {
         if cx.config.tcp_fastopen & setting::CLIENT == 0 {
             return Err(SocketError::NotSupported);
         }
-        match &self.owned(id)?.state {
+        let socket = self.owned(id)?;
+        match &socket.state {
             State::SynSent(handshake) if handshake.is_deferred() => {
                 return self.send_deferred(cx, id, data, how.waits);
             }
             State::SynSent(_) | State::SynReceived(_) => return Err(SocketError::Already),
-            State::Connected(connection) if connection.phase != Phase::Closed => {
-                return Err(SocketError::IsConnected);
+            // The connection has come about since: this call is the one that learns it.
+            State::Connected(connection)
+                if connection.phase != Phase::Closed && socket.connect_unreported =>
+            {
+                socket.connect_unreported = false;
+                let plain = SendHow {
+                    fast_open: false,
+                    ..how
+                };
+                return self.send(cx, id, data, plain);
             }
             State::Connected(_) | State::Listen(_) => return Err(SocketError::IsConnected),
             State::Idle => {}

@@ -221,7 +221,10 @@ impl Opening {
             } else {
                 0
             },
-            rcv_wnd: self.window.window,
+            rcv_wnd: match snd_wscale {
+                Some(_) => self.window.window,
+                None => self.window.window.min(65_535),
+            },
             sack: self.sack && theirs.sack_permitted,
             timestamps: ts.map(|ts| TimestampState {
                 offset: self.ts_offset,
@@ -408,7 +411,9 @@ impl SynSent {
             return connection;
         }
         connection.take_syn_payload(cx, segment);
-        if more_waits {
+        if connection.acks.acked.is_some() && !connection.acks.pending {
+            // What came with the SYN has had its acknowledgement.
+        } else if more_waits {
             // Data is about to leave: it takes the acknowledgement along.
             connection.acks.pending = true;
             connection.acks.enter_quick(connection.rcv.window.wnd);

@@ -30,7 +30,9 @@ impl Transfer {
         while self.written < self.total {
             let len = self.write_size.min(self.total - self.written);
             let data: Vec<u8> = (self.written..self.written + len).map(byte).collect();
-            match net.hosts[self.from].with(|engine, cx| engine.send(cx, writer, &data, SendHow::default())) {
+            match net.hosts[self.from]
+                .with(|engine, cx| engine.send(cx, writer, &data, SendHow::default()))
+            {
                 Ok(n) => self.written += n,
                 Err(SocketError::WouldBlock) => break,
                 Err(error) => panic!("send: {error}"),
