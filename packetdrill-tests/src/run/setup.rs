@@ -94,10 +94,13 @@ fn steps(text: &str) -> Result<Vec<Step>, String> {
     let mut all = Vec::new();
     // A backslash at its end continues a line.
     let text = text.replace("\\\n", " ");
-    for line in text.lines().flat_map(|line| line.split([';', '&'])) {
+    for line in text.lines().flat_map(|line| line.split(';')) {
         let line = line.split('#').next().unwrap_or_default();
-        let line = line.split('>').next().unwrap_or_default();
-        let words = words(line);
+        let mut words = words(line);
+        // Where the output goes does not matter: `> /dev/null 2>&1`.
+        if let Some(at) = words.iter().position(|word| word.contains('>')) {
+            words.truncate(at);
+        }
         let Some((program, args)) = words.split_first() else {
             continue;
         };

@@ -129,7 +129,7 @@ impl Connection {
     fn on_new_sent(&mut self, cx: &mut Cx<'_>, seq: Seq, end: Seq) {
         let was_empty = self.flight.is_empty();
         self.snd.nxt = end;
-        if !(end - seq).is_multiple_of(self.snd.mss) {
+        if !(end - seq).is_multiple_of(self.bounded_mss()) {
             self.snd.small_end = end;
         }
         let before = self.flight.packets;

@@ -62,7 +62,10 @@ impl Runner<'_> {
         };
         if fast_open && begun {
             self.files.current = Some(fd);
-            self.flows.open();
+            match self.target.peer_address(socket.handle) {
+                Ok(peer) => self.select_flow(socket.handle, peer),
+                Err(_) => self.flows.open(),
+            }
         }
         Ok(attempt)
     }

@@ -113,7 +113,7 @@ impl Runner<'_> {
     }
 
     /// Lines without ports are about this connection from now on.
-    fn select_flow(&mut self, handle: usize, peer: SocketAddrV4) {
+    pub(super) fn select_flow(&mut self, handle: usize, peer: SocketAddrV4) {
         if let Ok(local) = self.target.local_address(handle) {
             self.flows.select(Ports {
                 local: local.port(),

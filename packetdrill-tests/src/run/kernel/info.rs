@@ -77,6 +77,8 @@ pub(super) fn fields(bytes: &[u8]) -> Vec<(&'static str, i64)> {
         fields.push(("tcpi_snd_wscale", i64::from(shifts & 15)));
         fields.push(("tcpi_rcv_wscale", i64::from(shifts >> 4)));
         fields.push(("tcpi_delivery_rate_app_limited", i64::from(limited & 1)));
+        let failure = limited >> 1 & 3;
+        fields.push(("tcpi_fastopen_client_fail", i64::from(failure)));
     }
     fields
 }

@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use crate::socket::SocketId;
 use crate::time::{Duration, Instant};
 
-/// How long a connection that was reset in this state keeps its place: else a peer could send SYN
+/// How long an accepted connection that was reset in this state keeps its place: else a peer could send SYN
 /// and RST without end (Linux `reqsk_fastopen_remove`).
 const PENALTY: Duration = Duration::from_secs(60);
 
@@ -14,7 +14,7 @@ const PENALTY: Duration = Duration::from_secs(60);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::transport::tcp) struct Leave {
     pub(in crate::transport::tcp) listener: SocketId,
-    /// By a reset, before the handshake was complete.
+    /// By a reset, before the handshake was complete and after `accept`.
     pub(in crate::transport::tcp) reset: bool,
 }
 

@@ -225,7 +225,9 @@ impl Connection {
                 false
             }
             Verdict::Forget if segment.rst() => {
-                self.opened.left = Some(opening.leave(true));
+                // One in the accept queue still takes a place there.
+                let penalty = opening.accepted;
+                self.opened.left = Some(opening.leave(penalty));
                 self.opening = None;
                 self.finish(Some(SocketError::Reset));
                 false
