@@ -131,6 +131,7 @@ impl Connection {
         self.counters.bytes_acked += u64::from(ack - self.snd.una);
         self.snd.una = ack;
         self.snd.queue.advance(ack);
+        self.snd.records.advance(ack);
     }
 
     /// An RTT from the first segment newly covered; if one of them was sent twice, from the echoed

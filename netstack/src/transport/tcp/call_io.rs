@@ -38,7 +38,7 @@ impl TcpEngine {
             State::SynSent(_) | State::SynReceived(_) => return Err(SocketError::WouldBlock),
             State::Idle | State::Listen(_) => return Err(SocketError::Pipe),
         };
-        let sent = connection.write(cx, data, how.more);
+        let sent = connection.write(cx, data, how);
         self.settle(cx, id);
         sent
     }
@@ -110,7 +110,7 @@ impl TcpEngine {
 }
 
 impl Connection {
-    fn write(&mut self, cx: &mut Cx<'_>, data: &[u8], more: bool) -> Result<usize, SocketError> {
+    fn write(&mut self, cx: &mut Cx<'_>, data: &[u8], how: SendHow) -> Result<usize, SocketError> {
         if let Some(error) = self.error.take() {
             return Err(error);
         }
@@ -126,8 +126,14 @@ impl Connection {
             return Err(SocketError::WouldBlock);
         }
         self.snd.queue.append(&data[..len]);
+        let eor = how.end_of_record && len == data.len();
+        // What did not fit comes later, but nobody knows when.
+        let more = how.more && len == data.len();
+        self.snd
+            .records
+            .wrote(self.snd.queue.end(), self.snd.nxt, more, eor);
         let corked = self.opts.cork;
-        self.opts.cork |= more;
+        self.opts.cork |= how.more;
         self.output(cx);
         self.opts.cork = corked;
         Ok(len)

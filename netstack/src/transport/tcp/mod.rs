@@ -11,7 +11,7 @@
 //! | `handshake/` | `SynSent` and `SynReceived`: connections that we open |
 //! | `state` | a synchronised connection, and the state of its parts |
 //! | `segment_in`, `ack`, `recovery`, `rack`, `sack` | what comes in |
-//! | `output`, `delack`, `window`, `autotune` | what goes out |
+//! | `output`, `records`, `delack`, `window`, `autotune` | what goes out |
 //! | `timers`, `timer_heap`, `timeouts`, `rtt` | time |
 //! | `close`, `time_wait` | the end |
 //! | `calls`, `call_io`, `call_options`, `info` | what applications do |
@@ -40,6 +40,7 @@ mod options;
 mod output;
 mod peers;
 mod rack;
+mod records;
 mod recovery;
 mod recv_queue;
 mod rtt;

@@ -204,8 +204,13 @@ impl Connection {
     /// How much may leave as the next segment or super-segment; `None`: nothing now.
     fn next_length(&self, cx: &Cx<'_>) -> Option<u32> {
         let mss = self.bounded_mss();
-        let available = self.snd.end() - self.snd.nxt;
-        let data = self.snd.queue.end() - self.snd.nxt;
+        let record_end = self.snd.records.record_end(self.snd.nxt);
+        let last = record_end.is_none_or(|end| end == self.snd.queue.end());
+        let data = record_end.unwrap_or(self.snd.queue.end()) - self.snd.nxt;
+        let available = match last {
+            true => self.snd.end() - self.snd.nxt,
+            false => data,
+        };
         let wnd_end = self.snd.wnd_end();
         let window = if wnd_end.after(self.snd.nxt) {
             wnd_end - self.snd.nxt
@@ -235,7 +240,7 @@ impl Connection {
         }
         // Everything goes; its last, small part only if Nagle has nothing against it.
         let tail = data % mss;
-        let held = tail != 0 && !self.snd.fin && self.nagle_holds();
+        let held = tail != 0 && last && !self.snd.fin && self.nagle_holds();
         match (held, data - tail) {
             (true, 0) => None,
             (true, whole) => Some(whole),
@@ -298,7 +303,7 @@ impl Connection {
         let body = self.snd.queue.range(seq, len as usize);
         let mut flags = TcpFlags::ACK;
         // As Linux does, a super-packet is pushed too: its last piece carries the flag.
-        let pushed = data_end == self.snd.queue.end() || len > self.snd.mss;
+        let pushed = self.snd.records.ends_at(data_end) || len > self.snd.mss;
         flags.set(TcpFlags::PSH, len > 0 && pushed);
         flags.set(TcpFlags::FIN, end.after(self.snd.queue.end()));
         let sending = self.emit(cx, seq, flags, body, len);

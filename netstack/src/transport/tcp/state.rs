@@ -7,6 +7,7 @@ use super::fast_open::Opened;
 use super::flow::FlowKey;
 use super::listen::PassiveOpen;
 use super::options::SocketOptions;
+use super::records::Records;
 use super::recovery::Recovery;
 use super::recv_queue::RecvQueue;
 use super::rtt::RttEstimator;
@@ -112,6 +113,8 @@ pub(super) struct SendHalf {
     pub(super) path_mss: u16,
     /// Data from `una` on.
     pub(super) queue: SendQueue,
+    /// Where writes end.
+    pub(super) records: Records,
     /// A FIN follows the last byte of the queue.
     pub(super) fin: bool,
     /// End of the last segment sent that was smaller than the MSS (Minshall's Nagle).
@@ -248,6 +251,7 @@ impl Connection {
                 peer_mss: agreed.peer_mss,
                 path_mss: agreed.path_mss,
                 queue: SendQueue::new(start),
+                records: Records::default(),
                 fin: false,
                 small_end: start,
                 last_sent: cx.now,

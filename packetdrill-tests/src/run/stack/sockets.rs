@@ -102,7 +102,11 @@ pub(super) fn send(
     flags: i32,
     to: Option<SocketAddrV4>,
 ) -> SysResult<usize> {
-    let known = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL | libc::MSG_MORE | libc::MSG_FASTOPEN;
+    let known = libc::MSG_DONTWAIT
+        | libc::MSG_NOSIGNAL
+        | libc::MSG_MORE
+        | libc::MSG_FASTOPEN
+        | libc::MSG_EOR;
     if flags & !known != 0 {
         return Err(Errno::EOPNOTSUPP);
     }
@@ -110,6 +114,7 @@ pub(super) fn send(
         let has = |flag| flags & flag != 0;
         let how = SendHow {
             more: has(libc::MSG_MORE),
+            end_of_record: has(libc::MSG_EOR),
             fast_open: has(libc::MSG_FASTOPEN),
             to: to.map(SocketAddr::V4),
             waits: !has(libc::MSG_DONTWAIT),

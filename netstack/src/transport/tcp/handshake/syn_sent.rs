@@ -443,6 +443,7 @@ impl Connection {
     fn take_up_syn_data(&mut self, data: &[u8], sent: Instant, ack: Seq) {
         let (seq, end) = (self.snd.nxt, self.snd.nxt + data.len() as u32);
         self.snd.queue.append(data);
+        self.snd.records.wrote(end, seq, false, false);
         self.snd.nxt = end;
         self.flight.push(seq, end, sent, self.snd.mss);
         self.counters.bytes_sent += data.len() as u64;
