@@ -121,22 +121,75 @@ impl Connection {
         if data.is_empty() {
             return Ok(0);
         }
-        let len = data.len().min(self.snd.room());
+        let len = self.queue_up(cx, data);
         if len == 0 {
             return Err(SocketError::WouldBlock);
         }
-        self.snd.queue.append(&data[..len]);
-        let eor = how.end_of_record && len == data.len();
+        let whole = len == data.len();
+        let end = self.snd.queue.end();
         // What did not fit comes later, but nobody knows when.
-        let more = how.more && len == data.len();
-        self.snd
-            .records
-            .wrote(self.snd.queue.end(), self.snd.nxt, more, eor);
+        let (more, eor) = (how.more && whole, how.end_of_record && whole);
+        let run = self.snd.run_start.max(self.snd.nxt.min(end));
+        self.snd.records.wrote(end, run, more, eor);
+        if !more {
+            self.snd.pushed = end;
+        }
         let corked = self.opts.cork;
         self.opts.cork |= how.more;
         self.output(cx);
         self.opts.cork = corked;
         Ok(len)
+    }
+
+    /// Copies into the queue what there is room for, run by run, sending on the way. As in Linux
+    /// (`tcp_sendmsg_locked`) only the beginning of a run is subject to TCP_NOTSENT_LOWAT.
+    fn queue_up(&mut self, cx: &mut Cx<'_>, data: &[u8]) -> usize {
+        let goal = self.run_length();
+        self.snd.notsent_low = match self.opts.notsent_lowat {
+            0 => cx.config.tcp_notsent_lowat,
+            bytes => bytes,
+        };
+        let mut written = 0;
+        loop {
+            let end = self.snd.queue.end();
+            let mut start = self.snd.run_start.max(self.snd.nxt.min(end));
+            let mut run = (end - start) as usize;
+            if run >= goal || self.snd.records.record_ends_at(end) {
+                let unsent = end - self.snd.nxt.min(end);
+                if unsent >= self.snd.notsent_low {
+                    return written;
+                }
+                self.snd.run_start = end;
+                (start, run) = (end, 0);
+            }
+            let rest = &data[written..];
+            let len = rest.len().min(goal - run).min(self.snd.room());
+            self.snd.queue.append(&rest[..len]);
+            written += len;
+            if len == 0 || written == data.len() {
+                return written;
+            }
+            let end = self.snd.queue.end();
+            // After half a window the peer should not wait for the rest (Linux `forced_push`).
+            let push = end - self.snd.pushed > self.snd.max_wnd / 2;
+            if push {
+                self.snd.pushed = end;
+            }
+            self.snd.records.wrote(end, start, !push, false);
+            self.output(cx);
+        }
+    }
+
+    /// Bytes in a run: what can leave as one, in whole segments, and half a window at most (Linux
+    /// `tcp_xmit_size_goal`).
+    fn run_length(&self) -> usize {
+        const MOST: u32 = 65_535 - 100;
+        let mss = self.bounded_mss();
+        let most = match self.snd.max_wnd / 2 {
+            0 => MOST,
+            half => MOST.min(half),
+        };
+        (most / mss * mss).max(mss) as usize
     }
 
     /// Decides what a read finds: `Ok` if there is data or the end of the stream.

@@ -224,18 +224,18 @@ impl Connection {
         if data == 0 {
             return Some(available);
         }
-        let segments = match mss < self.snd.mss {
+        let most = match mss < self.snd.mss {
             true => 1,
-            // At least two super-segments in flight keep the acknowledgements coming (Linux
-            // `tcp_cwnd_test`).
-            false => room
-                .min((self.cc.window.cwnd / 2).max(1))
-                .min(self.super_segments(cx)),
+            false => self.super_segments(cx),
         };
+        // At least two super-segments in flight keep the acknowledgements coming (Linux
+        // `tcp_cwnd_test`).
+        let segments = room.min((self.cc.window.cwnd / 2).max(1)).min(most);
+        let full = window.min(room.saturating_mul(mss)) >= most.saturating_mul(mss);
         let limit = data.min(window).min(segments.saturating_mul(mss));
         if limit < data {
             let whole = limit - limit % mss;
-            let defer = self.should_defer(cx, limit, room, window, segments < room);
+            let defer = self.should_defer(cx, limit, room, window, full);
             return (whole > 0 && !defer).then_some(whole);
         }
         // Everything goes; its last, small part only if Nagle has nothing against it.
@@ -252,7 +252,7 @@ impl Connection {
     /// The segment size: at most half of the largest window that the peer has offered, so that
     /// acknowledgements keep coming whatever the MSS is (RFC 9293, 3.8.6.2.1; Linux
     /// `tcp_bound_to_half_wnd`).
-    fn bounded_mss(&self) -> u32 {
+    pub(super) fn bounded_mss(&self) -> u32 {
         const SMALL_WINDOW: u32 = 536;
         const LEAST: u32 = 48;
         let half = match self.snd.max_wnd {
@@ -283,7 +283,7 @@ impl Connection {
             return false;
         }
         // Only if the next acknowledgement is near, and the flow is running.
-        let recent = now.since(self.snd.last_sent).as_micros() <= 1000;
+        let recent = now.since(self.snd.last_sent).as_micros() < 1000;
         let next_ack_near = self
             .flight
             .first()
@@ -416,6 +416,8 @@ impl Connection {
             return;
         }
         let (seq, end) = (self.snd.nxt, self.snd.nxt + len);
+        // The peer should do something about it: a probe is pushed.
+        self.snd.records.push_at(end);
         if self.transmit(cx, seq, end) == Sending::Done {
             self.on_new_sent(cx, seq, end);
         } else {

@@ -19,16 +19,26 @@ struct Mark {
 pub(super) struct Records(VecDeque<Mark>);
 
 impl Records {
-    /// A write ends at `end`, or goes on (`more`). `nxt`: what lies before it has been sent.
-    pub(super) fn wrote(&mut self, end: Seq, nxt: Seq, more: bool, eor: bool) {
+    /// A write ends at `end`, or goes on (`more`). `run`: what lies before it has been sent, or leaves
+    /// by itself.
+    pub(super) fn wrote(&mut self, end: Seq, run: Seq, more: bool, eor: bool) {
         match self.0.back_mut() {
             // It joins what waits already, and that was to be pushed (Linux keeps the flag with the
             // buffer that both writes are in).
-            Some(last) if last.at.after(nxt) && !last.eor => {
+            Some(last) if last.at.after(run) && !last.eor => {
                 *last = Mark { at: end, eor };
             }
             _ if !more || eor => self.0.push_back(Mark { at: end, eor }),
             _ => {}
+        }
+    }
+
+    /// What ends at `end`, amid the data of a write or not, is to be pushed.
+    pub(super) fn push_at(&mut self, end: Seq) {
+        let at = self.0.partition_point(|mark| mark.at.before(end));
+        if self.0.get(at).is_none_or(|mark| mark.at != end) {
+            let eor = false;
+            self.0.insert(at, Mark { at: end, eor });
         }
     }
 
@@ -46,6 +56,11 @@ impl Records {
     pub(super) fn ends_at(&self, end: Seq) -> bool {
         let at = self.0.partition_point(|mark| mark.at.before(end));
         self.0.get(at).is_some_and(|mark| mark.at == end)
+    }
+
+    /// True if an application has ended a record at `end`.
+    pub(super) fn record_ends_at(&self, end: Seq) -> bool {
+        self.0.back().is_some_and(|last| last.eor && last.at == end)
     }
 
     /// The end of the record in which `seq` lies, if an application has ended it.

@@ -141,9 +141,11 @@ impl Connection {
     fn is_writable(&self) -> bool {
         let unsent = (self.snd.queue.end() - self.snd.nxt) as usize;
         let low = match self.opts.notsent_lowat {
-            0 => usize::MAX,
+            0 => self.snd.notsent_low as usize,
             bytes => bytes as usize,
         };
-        self.snd.room() > 0 && self.snd.room() >= self.snd.queue.len() / 2 && unsent < low
+        // A writer is woken when half of it has left (Linux `tcp_stream_memory_free`).
+        let few = low == u32::MAX as usize || 2 * unsent < low;
+        self.snd.room() > 0 && self.snd.room() >= self.snd.queue.len() / 2 && few
     }
 }

@@ -115,6 +115,12 @@ pub(super) struct SendHalf {
     pub(super) queue: SendQueue,
     /// Where writes end.
     pub(super) records: Records,
+    /// Where the last run of bytes begins that may leave as one (a buffer, in Linux).
+    pub(super) run_start: Seq,
+    /// The last end that was pushed because so much lies before it.
+    pub(super) pushed: Seq,
+    /// TCP_NOTSENT_LOWAT, or the setting, at the last write.
+    pub(super) notsent_low: u32,
     /// A FIN follows the last byte of the queue.
     pub(super) fin: bool,
     /// End of the last segment sent that was smaller than the MSS (Minshall's Nagle).
@@ -252,6 +258,9 @@ impl Connection {
                 path_mss: agreed.path_mss,
                 queue: SendQueue::new(start),
                 records: Records::default(),
+                run_start: start,
+                pushed: start,
+                notsent_low: u32::MAX,
                 fin: false,
                 small_end: start,
                 last_sent: cx.now,

@@ -118,7 +118,6 @@ pub(super) fn send(
             fast_open: has(libc::MSG_FASTOPEN),
             to: to.map(SocketAddr::V4),
             waits: !has(libc::MSG_DONTWAIT),
-            ..SendHow::default()
         };
         stack.tcp_send_with(id, data, how).map_err(errno)
     } else {
