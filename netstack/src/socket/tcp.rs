@@ -175,7 +175,7 @@ pub struct TcpInfo {
     pub retransmits: u8,
     pub probes: u8,
     pub backoff: u8,
-    /// TCPI_OPT_TIMESTAMPS 1, SACK 2, WSCALE 4, ECN 8, SYN_DATA 32, TFO_CHILD 128.
+    /// TCPI_OPT_TIMESTAMPS 1, SACK 2, WSCALE 4, ECN 8, ECN_SEEN 16, SYN_DATA 32, TFO_CHILD 128.
     pub options: u8,
     /// Why Fast Open did not work out: 1 no cookie, 2 data not acknowledged, 3 SYN repeated.
     pub fastopen_client_fail: u8,
@@ -214,6 +214,7 @@ pub struct TcpInfo {
     pub data_segs_in: u32,
     pub data_segs_out: u32,
     pub delivered: u32,
+    pub delivered_ce: u32,
     pub bytes_sent: u64,
     pub bytes_retrans: u64,
     pub dsack_dups: u32,

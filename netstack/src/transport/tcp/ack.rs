@@ -70,11 +70,15 @@ impl Connection {
             tsecr: self.ts.and(seg.options.timestamps).map(|ts| ts.ecr),
             now: seg.arrival,
         };
+        let belief = self.recovery.belief;
+        let marked = self.ecn_ack_in(cx, seg);
         let doubtful = self.recovery.belief != Belief::Open || covered.sacked || duplicate || dsack;
         if doubtful && (!self.flight.is_empty() || self.recovery.belief != Belief::Open) {
             self.recover(&covered, facts);
         }
+        self.ecn_note_reduction(belief);
         self.counters.delivered += covered.delivered;
+        self.counters.delivered_ce += if marked { covered.delivered } else { 0 };
         if !self.sack && covered.delivered > 0 {
             // Each duplicate has told of one delivery already (Linux `tcp_remove_reno_sacks`).
             covered.delivered = covered.delivered.saturating_sub(dup_acks).max(1);

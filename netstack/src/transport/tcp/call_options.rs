@@ -1,6 +1,7 @@
 //! Setting and reading options.
 
 use super::Cx;
+use super::ecn;
 use super::engine::TcpEngine;
 use super::fast_open::setting;
 use super::options::{SocketOptions, seconds_to_timeouts, timeouts_to_seconds};
@@ -141,7 +142,7 @@ fn store(opts: &mut SocketOptions, option: TcpOption) -> Result<(), SocketError>
             opts.sndbuf = Some((bytes.min(BUFFER_MAX) * 2).max(SNDBUF_MIN));
         }
         TcpOption::ReceiveLowat(bytes) => opts.rcvlowat = bytes.clamp(1, i32::MAX as u32),
-        TcpOption::Tos(tos) => opts.ip.tos = tos,
+        TcpOption::Tos(tos) => opts.ip.tos = ecn::without_bits(tos),
         TcpOption::Ttl(ttl) => opts.ip.ttl = ttl,
         TcpOption::BindToInterface(iface) => opts.ip.iface = iface,
         TcpOption::FastOpen(most) => opts.fast_open_queue = most,

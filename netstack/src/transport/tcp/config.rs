@@ -80,8 +80,10 @@ settings! {
     tcp_dsack = 1,
     /// Non-zero: offer and accept window scaling.
     tcp_window_scaling = 1,
-    /// 0: no ECN, 1: request and accept, 2: accept. Remembered; without effect until ECN is there.
+    /// 0: no ECN, 1: request and accept, 2: accept.
     tcp_ecn = 2,
+    /// Non-zero: a SYN that is sent again does not ask for ECN (RFC 3168, 6.1.1.1).
+    tcp_ecn_fallback = 1,
     /// Seconds that an orphan stays in FIN-WAIT-2.
     tcp_fin_timeout = 60,
     /// Seconds of idleness before the first keepalive probe.

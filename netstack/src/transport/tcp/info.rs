@@ -96,6 +96,8 @@ impl Connection {
             options: option(self.ts.is_some(), 1)
                 | option(self.sack, 2)
                 | option(self.scaling, 4)
+                | option(self.ecn.on, 8)
+                | option(self.ecn.seen, 16)
                 | option(self.opened.data_taken, 32)
                 | option(self.opened.child, 128),
             fastopen_client_fail: self.opened.failure,
@@ -135,6 +137,7 @@ impl Connection {
             data_segs_in: counters.data_segs_in,
             data_segs_out: counters.data_segs_out,
             delivered: counters.delivered,
+            delivered_ce: counters.delivered_ce,
             bytes_sent: counters.bytes_sent + counters.bytes_retrans,
             bytes_retrans: counters.bytes_retrans,
             dsack_dups: counters.dsack_dups,

@@ -12,6 +12,7 @@
 //! | `state` | a synchronised connection, and the state of its parts |
 //! | `segment_in`, `ack`, `recovery`, `rack`, `sack` | what comes in |
 //! | `output`, `records`, `delack`, `window`, `autotune` | what goes out |
+//! | `ecn` | marks instead of losses |
 //! | `timers`, `timer_heap`, `timeouts`, `rtt` | time |
 //! | `close`, `time_wait` | the end |
 //! | `calls`, `call_io`, `call_options`, `info` | what applications do |
@@ -28,6 +29,7 @@ mod config;
 mod congestion;
 mod cookies;
 mod delack;
+mod ecn;
 mod engine;
 mod fast_open;
 mod flow;

@@ -4,7 +4,7 @@ use super::Cx;
 use super::config::TcpConfig;
 use super::recovery::Belief;
 use super::sack::Sent;
-use super::segment::{Body, Outgoing};
+use super::segment::{Body, IpOptions, Outgoing};
 use super::seq::Seq;
 use super::state::{Connection, Phase};
 use super::timers::Timer;
@@ -331,10 +331,12 @@ impl Connection {
             self.add_sack_blocks(&mut options);
         }
         let had_sack = !options.sack.is_empty();
+        let fresh = len > 0 && !seq.before(self.snd.nxt);
+        let (marks, tos) = self.ecn_marks(fresh);
         let segment = Outgoing {
             seq,
             ack: self.rcv.nxt,
-            flags,
+            flags: flags | marks,
             window: self.announce_window(),
             options,
             body,
@@ -344,7 +346,11 @@ impl Connection {
                 0
             },
         };
-        match segment.send(cx, &self.key, self.opts.ip) {
+        let ip = IpOptions {
+            tos,
+            ..self.opts.ip
+        };
+        match segment.send(cx, &self.key, ip) {
             Err(SocketError::NoBuffers) => {
                 self.rcv.window = saved;
                 return Sending::Blocked;
@@ -359,6 +365,9 @@ impl Connection {
         }
         if had_sack {
             self.rcv.dsack = None;
+        }
+        if fresh {
+            self.ecn_announced();
         }
         self.counters.segs_out += len.div_ceil(self.snd.mss).max(1);
         self.acks.on_ack_sent(self.rcv.nxt);

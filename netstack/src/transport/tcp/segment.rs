@@ -36,6 +36,8 @@ pub(super) struct Segment {
     pub(super) arrival: Instant,
     /// Original segments that the link merged into this one.
     pub(super) merged: u32,
+    /// ECN bits of the IP header.
+    pub(super) ecn: u8,
 }
 
 impl Segment {
@@ -73,6 +75,7 @@ impl Segment {
             payload,
             arrival: meta.arrival,
             merged,
+            ecn: super::ecn::bits(meta.tos),
         };
         Ok((segment, key))
     }

@@ -195,6 +195,7 @@ impl Connection {
         if seg.seq_len() == 0 {
             return;
         }
+        self.ecn_data_in(seg);
         let end = seg.end();
         let window_end = self.rcv.nxt + self.rcv.window.left(self.rcv.nxt);
         if !self.phase.may_receive() || end.at_or_before(self.rcv.nxt) {

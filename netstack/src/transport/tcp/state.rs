@@ -3,6 +3,7 @@
 
 use super::congestion::Congestion;
 use super::delack::AckPolicy;
+use super::ecn::Ecn;
 use super::fast_open::Opened;
 use super::flow::FlowKey;
 use super::listen::PassiveOpen;
@@ -68,6 +69,8 @@ pub(super) struct Negotiated {
     pub(super) rcv_wnd: u32,
     /// SACK is on.
     pub(super) sack: bool,
+    /// ECN is on.
+    pub(super) ecn: bool,
     /// Timestamps are on.
     pub(super) timestamps: Option<TimestampState>,
     /// Our SYN or SYN-ACK was sent more than once: no RTT from it.
@@ -189,6 +192,7 @@ pub(super) struct Counters {
     pub(super) data_segs_in: u32,
     pub(super) data_segs_out: u32,
     pub(super) delivered: u32,
+    pub(super) delivered_ce: u32,
     pub(super) dsack_dups: u32,
     pub(super) reord_seen: u32,
     pub(super) rcv_ooopack: u32,
@@ -235,6 +239,8 @@ pub(super) struct Connection {
     pub(super) opening: Option<Box<PassiveOpen>>,
     /// How Fast Open went.
     pub(super) opened: Opened,
+    /// Explicit congestion notification.
+    pub(super) ecn: Ecn,
 }
 
 impl Connection {
@@ -306,6 +312,7 @@ impl Connection {
             established_at: cx.now,
             opening: None,
             opened: Opened::default(),
+            ecn: Ecn::new(agreed.ecn),
         };
         connection.update_mss(cx);
         connection.grow_send_buffer(cx.config);

@@ -72,6 +72,8 @@ counters! {
         time_wait = "TcpExtTW",
         /// TIME-WAIT records dropped for want of room.
         time_wait_overflow = "TcpExtTCPTimeWaitOverflow",
+        /// Windows reduced because the network marked something.
+        ecn_reductions = "TcpExtTCPEcnReductions",
         /// Connections opened by us whose data on the SYN was taken.
         fast_open_active = "TcpExtTCPFastOpenActive",
         /// The same, where it was not.

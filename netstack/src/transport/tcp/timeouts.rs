@@ -56,7 +56,9 @@ impl Connection {
             return;
         }
         cx.stats.timeouts += 1;
+        let belief = self.recovery.belief;
         self.enter_loss(cx.now);
+        self.ecn_note_reduction(belief);
         self.recovery.timeouts = self.recovery.timeouts.saturating_add(1);
         self.retransmit_head(cx);
         if self.blocked {

@@ -56,6 +56,7 @@ pub(super) fn fields(stack: &mut Stack, id: SocketId) -> SysResult<Vec<(&'static
         data_segs_in,
         data_segs_out,
         delivered,
+        delivered_ce,
         bytes_sent,
         bytes_retrans,
         dsack_dups,

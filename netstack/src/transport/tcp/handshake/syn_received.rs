@@ -31,6 +31,7 @@ impl SynReceived {
         // The SYN-ACK offers what both want.
         opening.scaling = agreed.snd_wscale.is_some();
         opening.sack = agreed.sack;
+        opening.ecn = agreed.ecn;
         opening.timestamps = agreed.timestamps.is_some();
         let mut state = Self {
             opening,

@@ -6,6 +6,7 @@ use crate::error::SocketError;
 use crate::time::{Duration, Instant};
 use crate::transport::tcp::Cx;
 use crate::transport::tcp::config::TcpConfig;
+use crate::transport::tcp::ecn;
 use crate::transport::tcp::fast_open::Attempt;
 use crate::transport::tcp::flow::FlowKey;
 use crate::transport::tcp::isn::timestamp_clock;
@@ -31,6 +32,8 @@ pub(in crate::transport::tcp) struct Opening {
     pub(super) window: InitialWindow,
     pub(super) scaling: bool,
     pub(super) sack: bool,
+    /// We ask for ECN, or grant it.
+    pub(super) ecn: bool,
     pub(super) timestamps: bool,
     pub(super) ts_offset: u32,
     /// First and last TSval sent.
@@ -63,6 +66,7 @@ impl Opening {
             window: window::initial(cx.config, opts, path_mss, scaling),
             scaling,
             sack: cx.config.tcp_sack != 0,
+            ecn: cx.config.tcp_ecn == 1,
             timestamps: cx.config.tcp_timestamps != 0,
             ts_offset,
             ts_sent: (0, 0),
@@ -143,11 +147,7 @@ impl Opening {
         let segment = Outgoing {
             seq: self.iss,
             ack: answer.map_or(Seq(0), |(irs, _)| irs + 1),
-            flags: if answer.is_some() {
-                TcpFlags::SYN | TcpFlags::ACK
-            } else {
-                TcpFlags::SYN
-            },
+            flags: self.flags(cx, answer.is_some()),
             window: self.window.window.min(65_535) as u16,
             options: TcpOptions {
                 mss: Some(self.path_mss),
@@ -176,6 +176,16 @@ impl Opening {
             wait = wait.min(left);
         }
         self.deadline = cx.now + wait;
+    }
+
+    fn flags(&self, cx: &Cx<'_>, answer: bool) -> TcpFlags {
+        let fallen_back = self.timeouts > 0 && cx.config.tcp_ecn_fallback != 0;
+        match (answer, self.ecn) {
+            (true, true) => TcpFlags::SYN | TcpFlags::ACK | TcpFlags::ECE,
+            (true, false) => TcpFlags::SYN | TcpFlags::ACK,
+            (false, true) if !fallen_back => TcpFlags::SYN | TcpFlags::ECE | TcpFlags::CWR,
+            (false, _) => TcpFlags::SYN,
+        }
     }
 
     /// The next timeout; `false`: the peer has had its chances. The first few SYN timeouts do not
@@ -226,6 +236,11 @@ impl Opening {
                 None => self.window.window.min(65_535),
             },
             sack: self.sack && theirs.sack_permitted,
+            ecn: self.ecn
+                && match segment.is_ack() {
+                    true => ecn::granted(segment),
+                    false => ecn::requested(segment),
+                },
             timestamps: ts.map(|ts| TimestampState {
                 offset: self.ts_offset,
                 recent: ts.val,

@@ -115,6 +115,7 @@ impl TcpEngine {
             rcv_wscale: first.wscale,
             rcv_wnd: first.window,
             sack: hidden.sack,
+            ecn: hidden.ecn && cx.config.tcp_ecn != 0,
             timestamps: timestamps.map(|ts| TimestampState {
                 offset,
                 recent: ts.val,
@@ -276,6 +277,7 @@ impl HalfOpen {
             rcv_wscale: self.rcv_wscale,
             rcv_wnd: self.rcv_wnd,
             sack: self.sack,
+            ecn: self.ecn,
             timestamps: self.timestamps.then_some(TimestampState {
                 offset: self.ts_offset,
                 recent: self.ts_recent,

@@ -34,6 +34,7 @@ pub(in crate::transport::tcp) struct HalfOpen {
     pub(super) snd_wscale: Option<u8>,
     pub(super) rcv_wscale: u8,
     pub(super) sack: bool,
+    pub(super) ecn: bool,
     pub(super) timestamps: bool,
     pub(super) ts_recent: u32,
     pub(super) ts_offset: u32,
@@ -103,7 +104,10 @@ impl HalfOpen {
         let segment = Outgoing {
             seq: self.iss,
             ack: self.rcv_nxt,
-            flags: TcpFlags::SYN | TcpFlags::ACK,
+            flags: match self.ecn {
+                true => TcpFlags::SYN | TcpFlags::ACK | TcpFlags::ECE,
+                false => TcpFlags::SYN | TcpFlags::ACK,
+            },
             window: self.rcv_wnd.min(65_535) as u16,
             options: TcpOptions {
                 mss: Some(self.path_mss),

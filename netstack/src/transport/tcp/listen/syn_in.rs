@@ -5,6 +5,7 @@ use crate::network::IpMeta;
 use crate::socket::SocketId;
 use crate::transport::tcp::Cx;
 use crate::transport::tcp::cookies::HiddenOptions;
+use crate::transport::tcp::ecn;
 use crate::transport::tcp::engine::TcpEngine;
 use crate::transport::tcp::flow::FlowKey;
 use crate::transport::tcp::isn::timestamp_clock;
@@ -153,6 +154,7 @@ impl TcpEngine {
             snd_wscale: offered.window_scale.filter(|_| scaling),
             rcv_wscale: first.wscale,
             sack: cx.config.tcp_sack != 0 && offered.sack_permitted,
+            ecn: cx.config.tcp_ecn != 0 && ecn::requested(segment),
             timestamps,
             ts_recent: offered.timestamps.map_or(0, |ts| ts.val),
             ts_offset: self.secrets.timestamp_offset(key, cx.config.tcp_timestamps),
@@ -187,8 +189,7 @@ impl TcpEngine {
             let hidden = HiddenOptions {
                 wscale: record.snd_wscale,
                 sack: record.sack,
-                // Nothing to hide until the peer can be answered with ECN.
-                ecn: false,
+                ecn: record.ecn,
             };
             // The record sends clock + offset: shift the offset so that the options are there.
             let clock = timestamp_clock(cx.now);
@@ -196,7 +197,7 @@ impl TcpEngine {
             record.ts_offset = record.ts_offset.wrapping_add(shift);
         } else {
             // Only the MSS fits.
-            (record.snd_wscale, record.sack) = (None, false);
+            (record.snd_wscale, record.sack, record.ecn) = (None, false, false);
         }
         record.send_syn_ack(cx, None);
         cx.stats.syncookies_sent += 1;
