@@ -17,8 +17,12 @@ impl TcpEngine {
             local: error.local,
             remote: error.remote,
         };
-        let Some(Flow::Socket(id)) = self.flows.get(&key) else {
-            return false;
+        let id = match self.flows.get(&key) {
+            Some(Flow::Socket(id)) => id,
+            Some(Flow::HalfOpen(index)) => {
+                return self.half_open.is_ours(index, Seq(error.seq));
+            }
+            Some(Flow::TimeWait(_)) | None => return false,
         };
         match self.sockets.get(id).map(|socket| &socket.state) {
             Some(State::SynSent(handshake)) => handshake.sent(Seq(error.seq)),
@@ -34,8 +38,10 @@ impl TcpEngine {
             local: error.local,
             remote: error.remote,
         };
-        let Some(Flow::Socket(id)) = self.flows.get(&key) else {
-            return;
+        let id = match self.flows.get(&key) {
+            Some(Flow::Socket(id)) => id,
+            Some(Flow::HalfOpen(index)) => return self.half_open_error(cx, index, error),
+            Some(Flow::TimeWait(_)) | None => return,
         };
         let Some(socket) = self.sockets.get_mut(id) else {
             return;
@@ -44,10 +50,9 @@ impl TcpEngine {
             State::SynSent(handshake) if handshake.sent(Seq(error.seq)) => {
                 if let Some(mtu) = error.cause.mtu {
                     handshake.lower_path_mtu(cx, &socket.opts, mtu);
-                } else if error.cause.hard {
-                    self.after_step(cx, id, key, Step::Failed(error.cause.error));
                 } else {
-                    handshake.note_soft_error(error.cause.error);
+                    // Linux's answer to RFC 1122, 4.2.3.9: an attempt does not wait for better times.
+                    self.after_step(cx, id, key, Step::Failed(error.cause.error));
                 }
             }
             State::Connected(connection) if connection.has_sent(Seq(error.seq)) => {

@@ -344,10 +344,6 @@ impl SynSent {
         seq.at_or_after(self.opening.iss) && seq.before(self.opening.nxt())
     }
 
-    pub(in crate::transport::tcp) fn note_soft_error(&mut self, error: SocketError) {
-        self.opening.soft_error = Some(error);
-    }
-
     /// The SYN was not answered in time.
     pub(in crate::transport::tcp) fn handle_timeout(
         mut self: Box<Self>,

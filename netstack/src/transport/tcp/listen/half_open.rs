@@ -3,7 +3,9 @@
 
 use slab::Slab;
 
+use crate::error::SocketError;
 use crate::network::IpMeta;
+use crate::network::icmp_error::IcmpError;
 use crate::socket::SocketId;
 use crate::time::{Duration, Instant};
 use crate::transport::tcp::Cx;
@@ -63,6 +65,12 @@ pub(in crate::transport::tcp) struct HalfOpenTable {
 impl HalfOpenTable {
     pub(in crate::transport::tcp) fn len(&self) -> usize {
         self.records.len()
+    }
+
+    /// True if the record's SYN-ACK has this sequence number.
+    pub(in crate::transport::tcp) fn is_ours(&self, index: u32, seq: Seq) -> bool {
+        let record = self.records.get(index as usize);
+        record.is_some_and(|record| record.iss == seq)
     }
 
     /// The records of one listener.
@@ -255,6 +263,24 @@ impl TcpEngine {
             }
             Verdict::Complete => self.complete_half_open(cx, index, meta, segment),
         }
+    }
+
+    /// An ICMP error about a SYN-ACK: a peer that cannot be reached is forgotten (Linux `tcp_req_err`).
+    pub(in crate::transport::tcp) fn half_open_error(
+        &mut self,
+        cx: &mut Cx<'_>,
+        index: u32,
+        error: &IcmpError,
+    ) {
+        let unreachable = matches!(
+            error.cause.error,
+            SocketError::NetUnreachable | SocketError::HostUnreachable
+        );
+        if !unreachable || error.cause.hard || !self.half_open.is_ours(index, Seq(error.seq)) {
+            return;
+        }
+        cx.stats.listen_drops += 1;
+        self.forget_half_open(index);
     }
 
     /// Enters a record, its flow and its timer.
