@@ -92,6 +92,12 @@ fn send(
     let done = task.call_state.progress as usize;
     let cx = task.path_context();
     let caller = Caller { path: &cx };
+    let waits = !dont_wait && !target.file.nonblocking();
+    let flags = match done {
+        0 => flags,
+        // What connects has done so.
+        _ => flags & !libc::MSG_FASTOPEN,
+    };
     let meta = SendMeta { to, control, flags };
     let sent = target
         .socket
@@ -103,6 +109,12 @@ fn send(
             target.file.note_no_space();
             let timeout = target.socket_file().send_timeout_ns();
             return target.wait(task, Ready::OUT, timeout, dont_wait);
+        }
+        // MSG_FASTOPEN, or a `connect` that has waited for data: the handshake has begun, and takes
+        // none along.
+        Err(Errno::EINPROGRESS | Errno::EALREADY) if waits && done == 0 => {
+            let timeout = target.socket_file().send_timeout_ns();
+            return target.wait(task, Ready::OUT | Ready::ERR | Ready::HUP, timeout, false);
         }
         Err(_) if done > 0 => done,
         Err(error) => {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use netstack::network::IfaceId;
 use netstack::socket::tcp::{TcpInfo, TcpOption, TcpOptionName, TcpState};
 use netstack::stack::Stack;
-use netstack::transport::tcp::CongestionKind;
+use netstack::transport::tcp::{CongestionKind, FastOpenKeys};
 use sentry_abi::Errno;
 
 use super::datagram::{ControlFlags, Kind};
@@ -55,6 +55,10 @@ fn tcp_name(level: i32, name: i32) -> Result<TcpOptionName, Errno> {
         (TCP, libc::TCP_WINDOW_CLAMP) => N::WindowClamp,
         (TCP, libc::TCP_NOTSENT_LOWAT) => N::NotSentLowat,
         (TCP, libc::TCP_CONGESTION) => N::Congestion,
+        (TCP, libc::TCP_FASTOPEN) => N::FastOpen,
+        (TCP, libc::TCP_FASTOPEN_CONNECT) => N::FastOpenConnect,
+        (TCP, libc::TCP_FASTOPEN_NO_COOKIE) => N::FastOpenNoCookie,
+        (TCP, libc::TCP_FASTOPEN_KEY) => N::FastOpenKey,
         (SOCKET, libc::SO_KEEPALIVE) => N::KeepAlive,
         (SOCKET, libc::SO_LINGER) => N::Linger,
         (SOCKET, libc::SO_REUSEADDR) => N::ReuseAddr,
@@ -107,6 +111,7 @@ pub(super) fn get_tcp(
         }
         TcpOption::BindToInterface(iface) => Ok(interface_name(endpoint, iface)),
         TcpOption::Ttl(0) => int(default_ttl),
+        TcpOption::FastOpenKey(keys) => Ok(keys.to_bytes()),
         other => int(scalar(other)),
     }
 }
@@ -120,7 +125,9 @@ fn scalar(option: TcpOption) -> i32 {
         | O::QuickAck(on)
         | O::KeepAlive(on)
         | O::ReuseAddr(on)
-        | O::ReusePort(on) => on.into(),
+        | O::ReusePort(on)
+        | O::FastOpenConnect(on)
+        | O::FastOpenNoCookie(on) => on.into(),
         O::KeepIdle(n)
         | O::KeepInterval(n)
         | O::KeepCount(n)
@@ -132,10 +139,11 @@ fn scalar(option: TcpOption) -> i32 {
         | O::NotSentLowat(n)
         | O::ReceiveBuffer(n)
         | O::SendBuffer(n)
-        | O::ReceiveLowat(n) => n as i32,
+        | O::ReceiveLowat(n)
+        | O::FastOpen(n) => n as i32,
         O::Linger2(n) => n,
         O::Tos(n) | O::Ttl(n) => n.into(),
-        O::Congestion(_) | O::Linger(_) | O::BindToInterface(_) => 0,
+        O::Congestion(_) | O::Linger(_) | O::BindToInterface(_) | O::FastOpenKey(_) => 0,
     }
 }
 
@@ -183,8 +191,23 @@ pub(super) fn set_tcp(
         N::Tos => TcpOption::Tos(byte()?),
         N::Ttl => TcpOption::Ttl(parse_ttl(number()?)?),
         N::BindToInterface => TcpOption::BindToInterface(parse_interface(endpoint, value)?),
+        N::FastOpen => TcpOption::FastOpen(unsigned()?),
+        N::FastOpenConnect => TcpOption::FastOpenConnect(parse_flag(number()?)?),
+        N::FastOpenNoCookie => TcpOption::FastOpenNoCookie(parse_flag(number()?)?),
+        N::FastOpenKey => {
+            TcpOption::FastOpenKey(FastOpenKeys::from_bytes(value).ok_or(Errno::EINVAL)?)
+        }
     };
     endpoint.call(|stack, id| stack.tcp_set_option(id, option))
+}
+
+/// 0 or 1: some options take nothing else.
+fn parse_flag(value: i32) -> Result<bool, Errno> {
+    match value {
+        0 => Ok(false),
+        1 => Ok(true),
+        _ => Err(Errno::EINVAL),
+    }
 }
 
 /// `struct linger`
@@ -250,7 +273,7 @@ fn emit_info(info: &TcpInfo) -> Vec<u8> {
         info.backoff,
         info.options,
         info.snd_wscale | info.rcv_wscale << 4,
-        0,
+        info.fastopen_client_fail << 1,
     ];
     let words = |bytes: &mut Vec<u8>, words: &[u32]| {
         words
@@ -305,7 +328,7 @@ fn emit_info(info: &TcpInfo) -> Vec<u8> {
     );
     // Delivery rate; busy, receive-window-limited and send-buffer-limited times are not kept.
     longs(&mut bytes, &[0, 0, 0, 0]);
-    words(&mut bytes, &[i.delivered, 0]);
+    words(&mut bytes, &[i.delivered, i.delivered_ce]);
     longs(&mut bytes, &[i.bytes_sent, i.bytes_retrans]);
     words(
         &mut bytes,

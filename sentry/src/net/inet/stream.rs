@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use netstack::host::Net;
 use netstack::socket::SocketId;
+use netstack::socket::tcp::SendHow;
 use sentry_abi::Errno;
 
 use super::endpoint::{Endpoint, PIECE_MAX, destination, guest_addr};
@@ -80,7 +81,15 @@ impl Socket for TcpSocket {
         if meta.flags & libc::MSG_OOB != 0 {
             return Err(Errno::EOPNOTSUPP);
         }
-        let more = meta.flags & libc::MSG_MORE != 0;
+        let has = |flag| meta.flags & flag != 0;
+        let mut fast_open = has(libc::MSG_FASTOPEN);
+        let to = match meta.to {
+            Some(addr) if fast_open && family(addr)? == libc::AF_UNSPEC => {
+                return Err(Errno::EOPNOTSUPP);
+            }
+            Some(addr) if fast_open => Some(destination(addr)?),
+            _ => None,
+        };
         let mut total = 0;
         loop {
             // Guest memory is read before the stack is locked: it may fault. What the stack has no
@@ -94,9 +103,16 @@ impl Socket for TcpSocket {
                 result => result?,
             };
             let last = src.remaining() == 0;
+            let how = SendHow {
+                more: has(libc::MSG_MORE) || !last,
+                end_of_record: has(libc::MSG_EOR) && last,
+                fast_open: core::mem::take(&mut fast_open),
+                to,
+                waits: false,
+            };
             let sent = self
                 .endpoint
-                .call(|stack, id| stack.tcp_send(id, &piece[..taken], more || !last));
+                .call(|stack, id| stack.tcp_send_with(id, &piece[..taken], how));
             match sent {
                 Ok(count) => total += count,
                 Err(_) if total > 0 => return Ok(total),

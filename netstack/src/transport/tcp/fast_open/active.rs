@@ -225,6 +225,11 @@ impl TcpEngine {
                 return self.send(cx, id, data, plain);
             }
             State::Connected(_) | State::Listen(_) => return Err(SocketError::IsConnected),
+            // An earlier attempt has failed, and nobody knows yet.
+            State::Idle if socket.connect_unreported => {
+                socket.connect_unreported = false;
+                return Err(socket.error.take().unwrap_or(SocketError::Aborted));
+            }
             State::Idle => {}
         }
         let remote = how.to.ok_or(SocketError::Invalid)?;
