@@ -84,7 +84,8 @@ impl Connection {
             cx.config.tcp_retries2
         };
         let since = self.recovery.trouble_since.unwrap_or(cx.now);
-        cx.now.since(since) >= patience(retries, cx.config)
+        let least = Duration::from_millis(u64::from(cx.config.tcp_rto_min_ms.max(1)));
+        cx.now.since(since) >= patience(retries, least)
     }
 
     /// The window stays shut (RFC 9293, 3.8.6.1): probe, ever more seldom.
@@ -177,9 +178,9 @@ fn orphan_retries(config: &TcpConfig) -> u32 {
     }
 }
 
-/// The time that `retries` doublings of the least timeout take (Linux `tcp_model_timeout`).
-fn patience(retries: u32, config: &TcpConfig) -> Duration {
-    let base = Duration::from_millis(u64::from(config.tcp_rto_min_ms.max(1)));
+/// The time that `retries` doublings of a first timeout take, the last one included (Linux
+/// `tcp_model_timeout`).
+pub(super) fn patience(retries: u32, base: Duration) -> Duration {
     let doublings = (RTO_MAX.as_millis() / base.as_millis().max(1))
         .max(1)
         .ilog2();
@@ -196,8 +197,12 @@ mod tests {
 
     #[test]
     fn fifteen_retries_take_924_seconds() {
-        let config = TcpConfig::default();
-        assert_eq!(patience(15, &config), Duration::from_millis(924_600));
-        assert_eq!(patience(3, &config), Duration::from_millis(3000));
+        let least = Duration::from_millis(200);
+        assert_eq!(patience(15, least), Duration::from_millis(924_600));
+        assert_eq!(patience(3, least), Duration::from_millis(3000));
+        assert_eq!(
+            patience(6, Duration::from_secs(1)),
+            Duration::from_secs(127)
+        );
     }
 }

@@ -21,7 +21,7 @@ use nix::errno::Errno;
 #[derive(Clone, Debug)]
 enum File {
     Socket(Socket),
-    Epoll(BTreeMap<i64, poll::Interest>),
+    Epoll(BTreeMap<i64, poll::Watch>),
 }
 
 /// A socket of the target, and what the runner keeps beside it.
@@ -169,6 +169,7 @@ impl Runner<'_> {
 
     /// Lets every open call look again; those that return are checked.
     pub(super) fn retry_calls(&mut self) -> Outcome {
+        self.note_edges();
         let mut index = 0;
         while index < self.files.open_calls.len() {
             let mut open = self.files.open_calls[index].clone();

@@ -7,7 +7,39 @@ use crate::ast::{Expr, Micros};
 use nix::errno::Errno;
 
 /// What an epoll instance watches on one descriptor.
-pub(super) type Interest = i32;
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Watch {
+    events: i32,
+    /// What was ready when last looked at, and how much had come in by then: what is new beside that is
+    /// an edge.
+    ready: i16,
+    received: i64,
+    /// There has been one since it was last reported.
+    edge: bool,
+}
+
+impl Watch {
+    fn new(events: i32) -> Self {
+        Self {
+            events,
+            edge: true,
+            ..Self::default()
+        }
+    }
+
+    /// True if `ready` is to be reported; then it has been.
+    fn fires(&mut self, ready: i16) -> bool {
+        let edges = self.events & libc::EPOLLET != 0;
+        let fires = ready != 0 && (self.edge || !edges);
+        if fires {
+            self.edge = false;
+            if self.events & libc::EPOLLONESHOT != 0 {
+                self.events = 0;
+            }
+        }
+        fires
+    }
+}
 
 /// Bits that are reported whether asked for or not.
 const ALWAYS: i16 = libc::POLLERR | libc::POLLHUP;
@@ -82,8 +114,8 @@ impl Runner<'_> {
                 .unwrap_or(0),
             _ => 0,
         };
-        if events & (libc::EPOLLET | libc::EPOLLONESHOT) != 0 {
-            return Err("edge-triggered and one-shot epoll are not supported".to_owned());
+        if events & libc::EPOLLET != 0 && !self.target.is_virtual() {
+            return Err("edge-triggered epoll is not supported with --kernel".to_owned());
         }
         if !self.files.table.contains_key(&fd) {
             return Ok(Err(Errno::EBADF).into());
@@ -96,7 +128,7 @@ impl Runner<'_> {
             libc::EPOLL_CTL_ADD if known => Err(Errno::EEXIST),
             libc::EPOLL_CTL_MOD | libc::EPOLL_CTL_DEL if !known => Err(Errno::ENOENT),
             libc::EPOLL_CTL_ADD | libc::EPOLL_CTL_MOD => {
-                interest.insert(fd, events);
+                interest.insert(fd, Watch::new(events));
                 Ok(0)
             }
             libc::EPOLL_CTL_DEL => {
@@ -105,7 +137,50 @@ impl Runner<'_> {
             }
             _ => Err(Errno::EINVAL),
         };
+        self.note_edges();
         Ok(result.into())
+    }
+
+    /// Looks for edges on everything that is watched for them.
+    pub(super) fn note_edges(&mut self) {
+        let watched = |file: &File| match file {
+            File::Epoll(watches) => watches
+                .iter()
+                .filter(|(_, watch)| watch.events & libc::EPOLLET != 0)
+                .map(|(fd, _)| *fd)
+                .collect(),
+            File::Socket(_) => Vec::new(),
+        };
+        let epolls: Vec<(i64, Vec<i64>)> = self
+            .files
+            .table
+            .iter()
+            .map(|(epoll, file)| (*epoll, watched(file)))
+            .filter(|(_, watched)| !watched.is_empty())
+            .collect();
+        for (epoll, watched) in epolls {
+            for fd in watched {
+                let ready = self.ready(fd, i16::MAX);
+                let received = self.bytes_received(fd);
+                if let Some(File::Epoll(watches)) = self.files.table.get_mut(&epoll)
+                    && let Some(watch) = watches.get_mut(&fd)
+                {
+                    let wanted = watch.events as i16 | ALWAYS;
+                    let more = received > watch.received && wanted & libc::POLLIN != 0;
+                    watch.edge |= ready & !watch.ready & wanted != 0 || more;
+                    (watch.ready, watch.received) = (ready, received);
+                }
+            }
+        }
+    }
+
+    fn bytes_received(&mut self, fd: i64) -> i64 {
+        let info = match self.socket(fd) {
+            Ok(socket) => self.target.tcp_info(socket.handle).unwrap_or_default(),
+            Err(_) => return 0,
+        };
+        let bytes = info.iter().find(|(name, _)| *name == "tcpi_bytes_received");
+        bytes.map_or(0, |(_, bytes)| *bytes)
     }
 
     pub(super) fn sys_epoll_wait(
@@ -120,9 +195,13 @@ impl Runner<'_> {
         };
         let max = values::length(arg(args, 2)?)?;
         let mut ready = Vec::new();
-        for (fd, events) in interest {
-            let seen = self.ready(fd, events as i16);
-            if seen != 0 && ready.len() < max {
+        for (fd, watch) in interest {
+            let seen = self.ready(fd, watch.events as i16);
+            if ready.len() < max
+                && let Some(File::Epoll(watches)) = self.files.table.get_mut(&epoll)
+                && let Some(watch) = watches.get_mut(&fd)
+                && watch.fires(seen)
+            {
                 ready.push((fd, seen));
             }
         }

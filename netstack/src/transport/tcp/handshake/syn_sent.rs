@@ -16,6 +16,7 @@ use crate::transport::tcp::sack::Covered;
 use crate::transport::tcp::segment::{Outgoing, Segment, send_reset};
 use crate::transport::tcp::seq::Seq;
 use crate::transport::tcp::state::{Connection, Negotiated, TimestampState};
+use crate::transport::tcp::timeouts::patience;
 use crate::transport::tcp::timers::Timer;
 use crate::transport::tcp::window::{self, InitialWindow};
 use crate::wire::tcp::{TcpFlags, TcpOptions, Timestamps};
@@ -188,8 +189,9 @@ impl Opening {
         }
     }
 
-    /// The next timeout; `false`: the peer has had its chances. The first few SYN timeouts do not
-    /// double (Linux `tcp_syn_linear_timeouts`); `linear` of them.
+    /// The next timeout; `false`: the peer has had its time, which is that of `most` retries that
+    /// double. The first few timeouts do not (Linux `tcp_syn_linear_timeouts`), `linear` of them, so
+    /// that there are more.
     pub(super) fn may_retry(
         &mut self,
         cx: &Cx<'_>,
@@ -199,7 +201,7 @@ impl Opening {
     ) -> bool {
         let user = opts.user_timeout;
         let over = if user.is_zero() {
-            self.timeouts >= most + linear
+            cx.now.since(self.first_sent) >= patience(most, RTO_INITIAL)
         } else {
             self.timeouts > 0 && cx.now.since(self.first_sent) >= user
         };
