@@ -144,6 +144,9 @@ impl Stack {
         let repr = Ipv4Repr::parse(&view);
         if !self.net.is_local(IpAddr::V4(repr.src)) || !self.is_ours(repr.proto, &error) {
             self.net.stats.icmp_in_foreign_quotes += 1;
+            if repr.proto == proto::TCP && self.tcp.has_flow(&error) {
+                self.tcp_stats.out_of_window_icmps += 1;
+            }
             return;
         }
         if let Some(said) = cause.mtu {

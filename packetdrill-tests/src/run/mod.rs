@@ -20,7 +20,7 @@ mod times;
 mod values;
 mod wire;
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 
 use crate::ast::{Action, Direction, Event, Micros, Pos, Script};
 use crate::report::{Failure, Row};
@@ -55,6 +55,7 @@ pub fn run(script: &Script, target: &mut dyn Target, config: Config) -> Outcome 
         history: VecDeque::new(),
         clock: times::Clock::default(),
         vars: python::Vars::default(),
+        counters: HashMap::new(),
         verify_sent_data: true,
     };
     let result = runner.run(script);
@@ -74,6 +75,8 @@ struct Runner<'a> {
     history: VecDeque<String>,
     clock: times::Clock,
     vars: python::Vars,
+    /// Counters at the last `nstat`: what it shows is what has changed since.
+    counters: HashMap<String, u64>,
     /// False once the script has sent bytes of its own choice.
     verify_sent_data: bool,
 }

@@ -1,10 +1,12 @@
 //! Commands in backticks. Nothing is given to a shell: settings are recognised and set in the target,
 //! and what cannot be mapped is an error that says so.
 
+use std::collections::HashMap;
+
 use super::target::SettingError;
 use super::{Outcome, Runner};
-use crate::ast::Command;
-use crate::report::Failure;
+use crate::ast::{Command, Pos};
+use crate::report::{Failure, Row};
 
 /// What `common/defaults.sh` of the public script collections sets. Those that a target lacks are
 /// left out: the file sets the same for every kernel.
@@ -48,6 +50,8 @@ enum Step {
     Defaults,
     /// One setting.
     Set(String, String),
+    /// `nstat`, and with a name `nstat | grep NAME`: that counter must have moved.
+    Counters(Option<String>),
     /// Nothing that matters here (restoring the host's settings, flushing its caches).
     Nothing,
 }
@@ -56,15 +60,19 @@ impl Runner<'_> {
     pub(super) fn command(&mut self, command: &Command) -> Outcome {
         let steps = steps(&command.text).map_err(|message| Failure::error(command.pos, message))?;
         for step in steps {
-            self.step(&step)
-                .map_err(|message| Failure::error(command.pos, message))?;
+            match &step {
+                Step::Counters(name) => self.look_at_counters(command.pos, name.as_deref())?,
+                step => self
+                    .step(step)
+                    .map_err(|message| Failure::error(command.pos, message))?,
+            }
         }
         Ok(())
     }
 
     fn step(&mut self, step: &Step) -> Result<(), String> {
         match step {
-            Step::Nothing => Ok(()),
+            Step::Nothing | Step::Counters(_) => Ok(()),
             Step::Defaults => {
                 for (name, value) in DEFAULTS {
                     match self.target.set(name, value) {
@@ -81,6 +89,27 @@ impl Runner<'_> {
                 }
                 Err(SettingError::Invalid(why)) => Err(invalid(name, value, &why)),
             },
+        }
+    }
+}
+
+impl Runner<'_> {
+    fn look_at_counters(&mut self, pos: Pos, name: Option<&str>) -> Outcome {
+        let now = self.target.counters();
+        let now = now.map_err(|message| Failure::error(pos, message))?;
+        let now: HashMap<String, u64> = now.into_iter().collect();
+        let before = std::mem::replace(&mut self.counters, now);
+        let Some(name) = name else {
+            return Ok(());
+        };
+        let moved = |(found, value): (&String, &u64)| {
+            found.contains(name) && before.get(found).copied().unwrap_or(0) != *value
+        };
+        if self.counters.iter().any(moved) {
+            Ok(())
+        } else {
+            let rows = vec![Row::new("counter", format!("{name} moves"), "it has not")];
+            Err(Failure::mismatch(pos, "a counter has not moved", rows))
         }
     }
 }
@@ -109,6 +138,7 @@ fn steps(text: &str) -> Result<Vec<Step>, String> {
             "defaults.sh" => all.push(Step::Defaults),
             "sysctl" => all.extend(assignments(args, '.')?),
             "set_sysctls.py" => all.extend(assignments(args, '/')?),
+            "nstat" => all.push(counters(&words)?),
             "echo" => return Err(format!("'{}' is not supported", line.trim())),
             "true" => all.push(Step::Nothing),
             "ip" if line.contains("tcp_metrics flush") => all.push(Step::Nothing),
@@ -117,6 +147,17 @@ fn steps(text: &str) -> Result<Vec<Step>, String> {
         }
     }
     Ok(all)
+}
+
+/// `nstat`, or `nstat | grep NAME`.
+fn counters(words: &[String]) -> Result<Step, String> {
+    match words {
+        [_] => Ok(Step::Counters(None)),
+        [_, pipe, grep, name] if pipe == "|" && grep == "grep" => {
+            Ok(Step::Counters(Some(name.clone())))
+        }
+        _ => Err(format!("'{}' is not supported", words.join(" "))),
+    }
 }
 
 /// `name=value` words; names with slashes are paths below /proc/sys.
@@ -180,6 +221,10 @@ mod tests {
         assert_eq!(
             steps("/tmp/sysctl_restore_${PPID}.sh").unwrap(),
             [Step::Nothing]
+        );
+        assert_eq!(
+            steps("nstat | grep TcpExtX > /dev/null 2>&1").unwrap(),
+            [Step::Counters(Some("TcpExtX".to_owned()))]
         );
         assert!(steps("tc qdisc add dev tun0 root fq").is_err());
         assert!(steps("rm -rf /").is_err());

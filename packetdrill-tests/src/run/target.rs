@@ -85,6 +85,12 @@ pub trait Target {
     /// [`SettingError`].
     fn set(&mut self, name: &str, value: &str) -> Result<(), SettingError>;
 
+    /// The SNMP counters by the names of nstat (`TcpExtListenDrops`).
+    ///
+    /// # Errors
+    /// The target itself has failed.
+    fn counters(&self) -> Result<Vec<(String, u64)>, String>;
+
     /// socket(2).
     ///
     /// # Errors

@@ -31,6 +31,15 @@ impl TcpEngine {
         }
     }
 
+    /// True if the error is about a conversation that there is, whatever it quotes.
+    pub fn has_flow(&self, error: &IcmpError) -> bool {
+        let key = FlowKey {
+            local: error.local,
+            remote: error.remote,
+        };
+        self.flows.get(&key).is_some()
+    }
+
     /// An ICMP error about a segment of ours. Believed only if its sequence number is in flight
     /// (RFC 5927).
     pub fn icmp_error(&mut self, cx: &mut Cx<'_>, error: &IcmpError) {

@@ -72,6 +72,8 @@ counters! {
         time_wait = "TcpExtTW",
         /// TIME-WAIT records dropped for want of room.
         time_wait_overflow = "TcpExtTCPTimeWaitOverflow",
+        /// ICMP errors that quote something of a connection that is not in flight.
+        out_of_window_icmps = "TcpExtOutOfWindowIcmps",
         /// Windows reduced because the network marked something.
         ecn_reductions = "TcpExtTCPEcnReductions",
         /// Connections opened by us whose data on the SYN was taken.

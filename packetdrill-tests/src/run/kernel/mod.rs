@@ -120,6 +120,19 @@ impl Target for Kernel {
         fs::write(path, value).map_err(|error| SettingError::Invalid(error.to_string()))
     }
 
+    fn counters(&self) -> Result<Vec<(String, u64)>, String> {
+        // The namespace belongs to this thread.
+        ["netstat", "snmp"]
+            .iter()
+            .map(|file| {
+                let path = format!("/proc/thread-self/net/{file}");
+                let text = fs::read_to_string(&path).map_err(|error| format!("{path}: {error}"))?;
+                Ok(counters_in(&text))
+            })
+            .collect::<Result<Vec<_>, String>>()
+            .map(|parts| parts.concat())
+    }
+
     fn socket(&mut self, domain: i32, kind: i32, protocol: i32) -> SysResult<Handle> {
         let fd = sys::socket(domain, kind, protocol)?;
         for name in [self.congestion.as_str(), "reno"] {
@@ -236,5 +249,33 @@ impl Target for Kernel {
 
     fn peer_address(&mut self, handle: Handle) -> SysResult<SocketAddrV4> {
         so::getpeername::<SockaddrIn>(self.fd(handle)?.as_raw_fd()).map(SocketAddrV4::from)
+    }
+}
+
+/// Pairs of lines, names above values, each behind the name of their group.
+fn counters_in(text: &str) -> Vec<(String, u64)> {
+    let lines: Vec<&str> = text.lines().collect();
+    let pairs =
+        lines.chunks_exact(2).filter_map(|pair| {
+            let (group, names) = pair[0].split_once(':')?;
+            let (_, values) = pair[1].split_once(':')?;
+            let named = names.split_whitespace().zip(values.split_whitespace());
+            Some(named.filter_map(move |(name, value)| {
+                Some((format!("{group}{name}"), value.parse().ok()?))
+            }))
+        });
+    pairs.flatten().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn counters_have_their_group_in_front() {
+        let text = "TcpExt: A B\nTcpExt: 1 2\nIpExt: A\nIpExt: 3\n";
+        let pair = |name: &str, value| (name.to_owned(), value);
+        assert_eq!(
+            super::counters_in(text),
+            [pair("TcpExtA", 1), pair("TcpExtB", 2), pair("IpExtA", 3)]
+        );
     }
 }

@@ -187,6 +187,16 @@ impl Target for Netstack {
         options::set(&mut self.stack, name, value)
     }
 
+    fn counters(&self) -> Result<Vec<(String, u64)>, String> {
+        let stats = self.stack.stats();
+        let all = stats
+            .net
+            .iter()
+            .chain(stats.tcp.iter())
+            .chain(stats.udp.iter());
+        Ok(all.map(|(name, value)| (name.to_owned(), value)).collect())
+    }
+
     fn socket(&mut self, domain: i32, kind: i32, protocol: i32) -> SysResult<Handle> {
         let id = sockets::open(&mut self.stack, domain, kind, protocol)?;
         Ok(self.insert(id))
