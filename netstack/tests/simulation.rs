@@ -200,3 +200,72 @@ fn tcp_survives_bad_links_and_each_run_can_be_repeated() {
         }
     }
 }
+
+/// A stream to an echo server and back through a bad link: data, acknowledgements and SACK blocks share
+/// segments in both directions. Returns how long it took.
+fn tcp_echo_run(config: LinkConfig, seed: u8, len: usize) -> Option<Duration> {
+    let mut sim = Sim::new();
+    let ((client, at_client), (server, at_server)) = (stack(1), stack(2));
+    let (client, server) = (sim.add_stack(client), sim.add_stack(server));
+    sim.connect((client, at_client), (server, at_server), config, [seed; 16]);
+    let began = sim.now();
+    let addr = SocketAddr::new(ip(2), 7);
+    let listener = sim.stack(server).tcp_open();
+    sim.stack(server).tcp_bind(listener, addr).unwrap();
+    sim.stack(server).tcp_listen(listener, 5).unwrap();
+    let asking = sim.stack(client).tcp_open();
+    sim.stack(client).set_now(began);
+    let _ = sim.stack(client).tcp_connect(asking, addr);
+    let data: Vec<u8> = (0..len).map(|i| ((i * i) >> 5) as u8).collect();
+    let (mut sent, mut back, mut echoing) = (0, Vec::new(), None);
+    let mut held = Vec::new();
+    let mut buffer = vec![0; 65_536];
+    let done = sim.run(Duration::from_secs(600), |sim| {
+        let now = sim.now();
+        let stack = sim.stack(client);
+        stack.set_now(now);
+        sent += stack.tcp_send(asking, &data[sent..], false).unwrap_or(0);
+        while let Ok(count @ 1..) = stack.tcp_recv(asking, &mut buffer, false) {
+            back.extend_from_slice(&buffer[..count]);
+        }
+        let stack = sim.stack(server);
+        stack.set_now(now);
+        echoing = echoing.or_else(|| stack.tcp_accept(listener).ok().map(|(id, _)| id));
+        let Some(peer) = echoing else {
+            return false;
+        };
+        loop {
+            if held.is_empty() {
+                match stack.tcp_recv(peer, &mut buffer, false) {
+                    Ok(count @ 1..) => held.extend_from_slice(&buffer[..count]),
+                    _ => break,
+                }
+            }
+            match stack.tcp_send(peer, &held, false) {
+                Ok(count) => drop(held.drain(..count)),
+                Err(_) => break,
+            }
+        }
+        back.len() >= len
+    });
+    assert!(back == data[..back.len()], "seed {seed}: the data differ");
+    done.then(|| sim.now().since(began))
+}
+
+/// A full segment has no room for SACK blocks beside its data.
+#[test]
+fn both_directions_at_once_recover_from_losses() {
+    let config = LinkConfig {
+        rate: Some(1_000_000_000),
+        delay: Duration::from_micros(50),
+        loss: 0.02,
+        reorder: 0.02,
+        ..LinkConfig::default()
+    };
+    for seed in 0..10 {
+        let took = tcp_echo_run(config, seed, 2_000_000);
+        let took = took.unwrap_or_else(|| panic!("seed {seed}: no end in ten minutes"));
+        // In virtual time. A timeout now and then (200 ms) is not the repair of each loss.
+        assert!(took < Duration::from_secs(2), "seed {seed}: {took:?}");
+    }
+}

@@ -30,6 +30,7 @@ mod congestion;
 mod cookies;
 mod delack;
 mod ecn;
+mod emit;
 mod engine;
 mod fast_open;
 mod flow;

@@ -2,28 +2,17 @@
 
 use super::Cx;
 use super::config::TcpConfig;
+use super::emit::Sending;
 use super::recovery::Belief;
 use super::sack::Sent;
-use super::segment::{Body, IpOptions, Outgoing};
 use super::seq::Seq;
 use super::state::{Connection, Phase};
 use super::timers::Timer;
-use crate::error::SocketError;
-use crate::time::Instant;
-use crate::wire::tcp::{TcpFlags, TcpOptions, Timestamps};
 
 /// Bytes of TCP and IP header that a super-segment leaves room for.
 const HEADROOM: u32 = 40 + 60;
 /// The largest payload of a super-segment: below 64 KiB with all headers.
 const SUPER_PAYLOAD_MAX: u32 = 65_535 - HEADROOM;
-
-/// Whether something could be sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Sending {
-    Done,
-    /// The transmit queue is full; `transmit_room` goes on.
-    Blocked,
-}
 
 impl Connection {
     /// Sends everything that may leave now: retransmissions first, then new data, then what
@@ -249,20 +238,6 @@ impl Connection {
         }
     }
 
-    /// The segment size: at most half of the largest window that the peer has offered, so that
-    /// acknowledgements keep coming whatever the MSS is (RFC 9293, 3.8.6.2.1; Linux
-    /// `tcp_bound_to_half_wnd`).
-    pub(super) fn bounded_mss(&self) -> u32 {
-        const SMALL_WINDOW: u32 = 536;
-        const LEAST: u32 = 48;
-        let half = match self.snd.max_wnd {
-            0 => return self.snd.mss,
-            window @ ..=SMALL_WINDOW => window,
-            window => window / 2,
-        };
-        self.snd.mss.min(half.max(LEAST))
-    }
-
     /// True if a segment smaller than the MSS has to wait (RFC 1122, 4.2.3.4, with Minshall's
     /// modification; TCP_CORK).
     fn nagle_holds(&self) -> bool {
@@ -291,125 +266,6 @@ impl Connection {
         recent && next_ack_near
     }
 
-    /// Emits the bytes from `seq` to `end` (which may include the FIN) with what goes on every
-    /// segment. Changes no state but that of acknowledgements.
-    fn transmit(&mut self, cx: &mut Cx<'_>, seq: Seq, end: Seq) -> Sending {
-        let data_end = self.snd.queue.end().min(end);
-        let len = if data_end.after(seq) {
-            data_end - seq
-        } else {
-            0
-        };
-        let body = self.snd.queue.range(seq, len as usize);
-        let mut flags = TcpFlags::ACK;
-        // As Linux does, a super-packet is pushed too: its last piece carries the flag.
-        let pushed = self.snd.records.ends_at(data_end) || len > self.snd.mss;
-        flags.set(TcpFlags::PSH, len > 0 && pushed);
-        flags.set(TcpFlags::FIN, end.after(self.snd.queue.end()));
-        let sending = self.emit(cx, seq, flags, body, len);
-        if sending == Sending::Done {
-            let segs = len.div_ceil(self.snd.mss).max(1);
-            self.counters.data_segs_out += if len > 0 { segs } else { 0 };
-        }
-        sending
-    }
-
-    fn emit(
-        &mut self,
-        cx: &mut Cx<'_>,
-        seq: Seq,
-        flags: TcpFlags,
-        body: Body,
-        len: u32,
-    ) -> Sending {
-        let saved = self.rcv.window;
-        let mut options = TcpOptions {
-            timestamps: self.timestamps_option(cx.now),
-            ..TcpOptions::default()
-        };
-        if self.sack {
-            self.add_sack_blocks(&mut options);
-        }
-        let had_sack = !options.sack.is_empty();
-        let fresh = len > 0 && !seq.before(self.snd.nxt);
-        let (marks, tos) = self.ecn_marks(fresh);
-        let segment = Outgoing {
-            seq,
-            ack: self.rcv.nxt,
-            flags: flags | marks,
-            window: self.announce_window(),
-            options,
-            body,
-            gso_size: if len > self.snd.mss {
-                self.snd.mss as u16
-            } else {
-                0
-            },
-        };
-        let ip = IpOptions {
-            tos,
-            ..self.opts.ip
-        };
-        match segment.send(cx, &self.key, ip) {
-            Err(SocketError::NoBuffers) => {
-                self.rcv.window = saved;
-                return Sending::Blocked;
-            }
-            Err(SocketError::MessageTooLong) => {
-                // The path has become narrower; the timers send it again, smaller.
-                self.soft_error = Some(SocketError::MessageTooLong);
-            }
-            // As good as lost on the way: the timers try again and in the end give up.
-            Err(error) => self.soft_error = Some(error),
-            Ok(()) => {}
-        }
-        if had_sack {
-            self.rcv.dsack = None;
-        }
-        if fresh {
-            self.ecn_announced();
-        }
-        self.counters.segs_out += len.div_ceil(self.snd.mss).max(1);
-        self.acks.on_ack_sent(self.rcv.nxt);
-        self.timers.stop(Timer::DelayedAck);
-        Sending::Done
-    }
-
-    fn timestamps_option(&self, now: Instant) -> Option<Timestamps> {
-        let val = self.timestamp_now(now)?;
-        self.ts.map(|ts| Timestamps {
-            val,
-            ecr: ts.recent,
-        })
-    }
-
-    fn add_sack_blocks(&mut self, options: &mut TcpOptions) {
-        let mut room = if options.timestamps.is_some() { 3 } else { 4 };
-        if let Some((low, high)) = self.rcv.dsack {
-            options.sack.push((low.0, high.0));
-            room -= 1;
-        }
-        if self.rcv.queue.has_hole() {
-            options.sack.extend(self.rcv.queue.sack_blocks(room));
-        }
-    }
-
-    /// Sends a bare acknowledgement now.
-    pub(super) fn send_ack(&mut self, cx: &mut Cx<'_>) {
-        self.acks.now = true;
-        if self.emit(cx, self.snd.nxt, TcpFlags::ACK, Body::new(), 0) == Sending::Blocked {
-            self.blocked = true;
-        }
-    }
-
-    /// Sends a segment that the peer must answer: one old sequence number, no data (keepalive,
-    /// zero-window probe).
-    pub(super) fn send_probe(&mut self, cx: &mut Cx<'_>) {
-        if self.emit(cx, self.snd.una - 1, TcpFlags::ACK, Body::new(), 0) == Sending::Blocked {
-            self.blocked = true;
-        }
-    }
-
     /// Probes a window that is shut or too small: with what fits, or with nothing new.
     pub(super) fn send_window_probe(&mut self, cx: &mut Cx<'_>) {
         let wnd_end = self.snd.wnd_end();
@@ -419,7 +275,7 @@ impl Connection {
             0
         };
         let data = self.snd.queue.end() - self.snd.nxt;
-        let len = fits.min(self.snd.mss).min(data);
+        let len = fits.min(self.bounded_mss()).min(data);
         if len == 0 {
             self.send_probe(cx);
             return;
@@ -448,7 +304,7 @@ impl Connection {
         let wnd_end = self.snd.wnd_end();
         let fits = wnd_end.after(self.snd.nxt) && wnd_end - self.snd.nxt >= data.min(self.snd.mss);
         if data > 0 && fits {
-            let (seq, end) = (self.snd.nxt, self.snd.nxt + data.min(self.snd.mss));
+            let (seq, end) = (self.snd.nxt, self.snd.nxt + data.min(self.bounded_mss()));
             if self.transmit(cx, seq, end) == Sending::Done {
                 self.on_new_sent(cx, seq, end);
                 self.recovery.probe = Some((self.snd.nxt, false));

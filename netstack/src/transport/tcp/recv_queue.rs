@@ -217,20 +217,13 @@ impl RecvQueue {
     }
 
     /// SACK blocks, the most recently changed first (RFC 2018, section 4), at most `max`.
-    pub(super) fn sack_blocks(&mut self, max: usize) -> ArrayVec<(u32, u32), 4> {
+    pub(super) fn sack_blocks(&self, max: usize) -> ArrayVec<(u32, u32), 4> {
         let mut blocks = ArrayVec::new();
-        let mut stale = ArrayVec::<Seq, 4>::new();
-        for mark in &self.recent {
-            match self.block_of(*mark) {
-                Some((low, high)) => {
-                    if blocks.len() < max.min(4) && !blocks.contains(&(low.0, high.0)) {
-                        blocks.push((low.0, high.0));
-                    }
-                }
-                None => stale.push(*mark),
+        for (low, high) in self.recent.iter().filter_map(|mark| self.block_of(*mark)) {
+            if blocks.len() < max.min(4) && !blocks.contains(&(low.0, high.0)) {
+                blocks.push((low.0, high.0));
             }
         }
-        self.recent.retain(|mark| !stale.contains(mark));
         blocks
     }
 
@@ -252,9 +245,7 @@ impl RecvQueue {
         }
         if gone > 0 {
             self.ahead.drain(..gone);
-            if self.ahead.is_empty() {
-                self.recent.clear();
-            }
+            self.forget_stale_marks();
         }
         nxt
     }
@@ -269,7 +260,22 @@ impl RecvQueue {
             };
             self.ahead_len -= bytes.len();
         }
-        self.ahead.len() < before
+        let dropped = self.ahead.len() < before;
+        if dropped {
+            self.forget_stale_marks();
+        }
+        dropped
+    }
+
+    /// Marks whose block is gone would take the place of others.
+    fn forget_stale_marks(&mut self) {
+        let live: ArrayVec<Seq, 4> = self
+            .recent
+            .iter()
+            .copied()
+            .filter(|mark| self.block_of(*mark).is_some())
+            .collect();
+        self.recent = live;
     }
 }
 
