@@ -1,6 +1,7 @@
 //! Processing an acceptable acknowledgement (RFC 9293, 3.10.7.4, fifth check).
 
 use super::Cx;
+use super::chrono::Waits;
 use super::congestion::AckSample;
 use super::recovery::{AckFacts, Belief};
 use super::sack::Covered;
@@ -52,6 +53,7 @@ impl Connection {
         if advanced {
             cx.out.confirm(self.key.remote.ip());
             self.on_progress(cx);
+            self.note_room(cx.now);
         } else if self.flight.is_empty() && !old {
             self.on_probe_answered();
         }
@@ -163,6 +165,17 @@ impl Connection {
         self.recovery.trouble_since = None;
         self.timers.stop(Timer::Persist);
         self.rearm_keepalive(cx);
+    }
+
+    /// The send buffer has become emptier.
+    fn note_room(&mut self, now: crate::time::Instant) {
+        if self.snd.no_space && self.is_writable() {
+            self.snd.no_space = false;
+            self.chrono.stop(Waits::Buffer, now);
+        }
+        if self.snd.queue.len() == 0 {
+            self.chrono.rest(now);
+        }
     }
 
     /// Nothing was in flight: the segment answers a zero-window or keepalive probe.

@@ -1,6 +1,7 @@
 //! Sending and receiving.
 
 use super::Cx;
+use super::chrono::Waits;
 use super::engine::TcpEngine;
 use super::slot::State;
 use super::state::{Connection, Phase};
@@ -122,6 +123,7 @@ impl Connection {
             return Ok(0);
         }
         let len = self.queue_up(cx, data);
+        self.snd.no_space |= len < data.len();
         if len == 0 {
             return Err(SocketError::WouldBlock);
         }
@@ -165,6 +167,9 @@ impl Connection {
             let rest = &data[written..];
             let len = rest.len().min(goal - run).min(self.snd.room());
             self.snd.queue.append(&rest[..len]);
+            if len > 0 {
+                self.chrono.start(Waits::Network, cx.now);
+            }
             written += len;
             if len == 0 || written == data.len() {
                 return written;

@@ -84,7 +84,11 @@ impl Connection {
         let option = |on: bool, bit: u8| if on { bit } else { 0 };
         let headers = if self.key.local.is_ipv4() { 40 } else { 60 };
         let duplicates = if self.sack { 0 } else { self.recovery.dup_acks };
+        let [busy_time, rwnd_limited, sndbuf_limited] = self.chrono.totals(now);
         TcpInfo {
+            busy_time: busy_time.as_micros() as u64,
+            rwnd_limited: rwnd_limited.as_micros() as u64,
+            sndbuf_limited: sndbuf_limited.as_micros() as u64,
             ca_state: self.recovery.belief as u8,
             retransmits: self.recovery.timeouts,
             probes: if self.flight.is_empty() {

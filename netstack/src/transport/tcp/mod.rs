@@ -15,7 +15,7 @@
 //! | `ecn` | marks instead of losses |
 //! | `timers`, `timer_heap`, `timeouts`, `rtt` | time |
 //! | `close`, `time_wait` | the end |
-//! | `calls`, `call_io`, `call_options`, `info` | what applications do |
+//! | `calls`, `call_io`, `call_options`, `info`, `chrono` | what applications do |
 //! | `peers` | what is remembered of peers |
 //! | `flow`, `isn`, `cookies`, `seq`, `segment`, `config`, `options` | leaves |
 
@@ -24,6 +24,7 @@ mod autotune;
 mod call_io;
 mod call_options;
 mod calls;
+mod chrono;
 mod close;
 mod config;
 mod congestion;

@@ -1,6 +1,7 @@
 //! Sending: what may leave now, as how large a segment, and the acknowledgements that go alone.
 
 use super::Cx;
+use super::chrono::Waits;
 use super::config::TcpConfig;
 use super::emit::Sending;
 use super::recovery::Belief;
@@ -93,6 +94,7 @@ impl Connection {
             sent_any = true;
         }
         self.note_window_use(sent_any);
+        self.note_waits(sent_any, cx.now);
         if sent_any {
             self.acks.on_data_sent(cx.now);
         }
@@ -112,6 +114,25 @@ impl Connection {
         if sent_any || (limited && waiting > 0) {
             let out = self.flight.packets;
             self.cc.note_use(out, limited, self.snd.una, self.snd.nxt);
+        }
+    }
+
+    /// Notes what sending waits for beside acknowledgements.
+    fn note_waits(&mut self, sent_any: bool, now: Instant) {
+        let room = self.in_flight() < self.cc.window.cwnd;
+        let unsent = self.snd.queue.end().after(self.snd.nxt);
+        let least = match unsent {
+            true => self.bounded_mss().min(self.snd.queue.end() - self.snd.nxt),
+            false => 0,
+        };
+        let short = self.snd.wnd_end().before(self.snd.nxt + least);
+        if room && unsent && short {
+            self.chrono.start(Waits::Window, now);
+        } else {
+            self.chrono.stop(Waits::Window, now);
+        }
+        if sent_any && room && !unsent && self.snd.no_space {
+            self.chrono.start(Waits::Buffer, now);
         }
     }
 

@@ -138,7 +138,7 @@ impl Connection {
     }
 
     /// Room for at least half of what is queued (Linux `sk_stream_is_writable`).
-    fn is_writable(&self) -> bool {
+    pub(super) fn is_writable(&self) -> bool {
         let unsent = (self.snd.queue.end() - self.snd.nxt) as usize;
         let low = match self.opts.notsent_lowat {
             0 => self.snd.notsent_low as usize,

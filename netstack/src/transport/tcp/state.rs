@@ -1,6 +1,7 @@
 //! The state of a synchronised connection: one phase, a sending and a receiving half, and the
 //! sub-states that each keep an invariant of their own.
 
+use super::chrono::Chrono;
 use super::congestion::Congestion;
 use super::delack::AckPolicy;
 use super::ecn::Ecn;
@@ -124,6 +125,8 @@ pub(super) struct SendHalf {
     pub(super) pushed: Seq,
     /// TCP_NOTSENT_LOWAT, or the setting, at the last write.
     pub(super) notsent_low: u32,
+    /// A write has met a full buffer, and there is no room for the next yet.
+    pub(super) no_space: bool,
     /// A FIN follows the last byte of the queue.
     pub(super) fin: bool,
     /// End of the last segment sent that was smaller than the MSS (Minshall's Nagle).
@@ -241,6 +244,8 @@ pub(super) struct Connection {
     pub(super) opened: Opened,
     /// Explicit congestion notification.
     pub(super) ecn: Ecn,
+    /// What sending waits for.
+    pub(super) chrono: Chrono,
 }
 
 impl Connection {
@@ -267,6 +272,7 @@ impl Connection {
                 run_start: start,
                 pushed: start,
                 notsent_low: u32::MAX,
+                no_space: false,
                 fin: false,
                 small_end: start,
                 last_sent: cx.now,
@@ -313,6 +319,7 @@ impl Connection {
             opening: None,
             opened: Opened::default(),
             ecn: Ecn::new(agreed.ecn),
+            chrono: Chrono::default(),
         };
         connection.update_mss(cx);
         connection.grow_send_buffer(cx.config);

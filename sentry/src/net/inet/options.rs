@@ -326,8 +326,11 @@ fn emit_info(info: &TcpInfo) -> Vec<u8> {
             i.data_segs_out,
         ],
     );
-    // Delivery rate; busy, receive-window-limited and send-buffer-limited times are not kept.
-    longs(&mut bytes, &[0, 0, 0, 0]);
+    // The delivery rate is not kept.
+    longs(
+        &mut bytes,
+        &[0, i.busy_time, i.rwnd_limited, i.sndbuf_limited],
+    );
     words(&mut bytes, &[i.delivered, i.delivered_ce]);
     longs(&mut bytes, &[i.bytes_sent, i.bytes_retrans]);
     words(
