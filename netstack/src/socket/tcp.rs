@@ -44,6 +44,40 @@ pub struct SendHow {
     pub waits: bool,
 }
 
+/// IP_MTU_DISCOVER: whether packets carry DF. Segments follow what routers say of the path in every mode
+/// (Linux lets them be fragmented in some).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names are those of Linux's IP_PMTUDISC_")]
+pub enum MtuDiscover {
+    Dont = 0,
+    #[default]
+    Want = 1,
+    Do = 2,
+    Probe = 3,
+    Interface = 4,
+    Omit = 5,
+}
+
+impl MtuDiscover {
+    /// The mode of a number.
+    pub fn from_number(number: i32) -> Option<Self> {
+        const ALL: [MtuDiscover; 6] = [
+            MtuDiscover::Dont,
+            MtuDiscover::Want,
+            MtuDiscover::Do,
+            MtuDiscover::Probe,
+            MtuDiscover::Interface,
+            MtuDiscover::Omit,
+        ];
+        ALL.get(usize::try_from(number).ok()?).copied()
+    }
+
+    /// True if packets carry DF (Linux `ip_dont_fragment`).
+    pub(crate) fn dont_fragment(self) -> bool {
+        matches!(self, Self::Want | Self::Do | Self::Probe)
+    }
+}
+
 /// An option with its value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TcpOption {
@@ -95,6 +129,8 @@ pub enum TcpOption {
     Ttl(u8),
     /// SO_BINDTODEVICE.
     BindToInterface(Option<IfaceId>),
+    /// IP_MTU_DISCOVER.
+    MtuDiscover(MtuDiscover),
     /// TCP_FASTOPEN: connections that a listener may have without a finished handshake.
     FastOpen(u32),
     /// TCP_FASTOPEN_CONNECT.
@@ -136,6 +172,7 @@ pub enum TcpOptionName {
     Tos,
     Ttl,
     BindToInterface,
+    MtuDiscover,
     FastOpen,
     FastOpenConnect,
     FastOpenNoCookie,

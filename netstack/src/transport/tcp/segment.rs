@@ -8,6 +8,7 @@ use super::seq::Seq;
 use crate::buf::{Bytes, GsoKind};
 use crate::error::SocketError;
 use crate::network::{IfaceId, IpMeta, TransportOut, proto};
+use crate::socket::tcp::MtuDiscover;
 use crate::time::Instant;
 use crate::wire::WireError;
 use crate::wire::checksum::Checksum;
@@ -120,6 +121,8 @@ pub(super) struct IpOptions {
     pub(super) ttl: u8,
     /// The interface that the socket is bound to.
     pub(super) iface: Option<IfaceId>,
+    /// IP_MTU_DISCOVER.
+    pub(super) mtu_discover: MtuDiscover,
 }
 
 /// An outgoing segment without its ports.
@@ -176,7 +179,7 @@ impl Outgoing {
             proto: proto::TCP,
             tos: ip.tos,
             ttl: ip.ttl,
-            dont_fragment: true,
+            dont_fragment: ip.mtu_discover.dont_fragment(),
             header: &header[..len],
             checksum_offset: CHECKSUM_OFFSET,
             body: self.body,

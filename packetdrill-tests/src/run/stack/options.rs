@@ -2,7 +2,7 @@
 
 use super::super::target::{SettingError, SysResult};
 use super::sockets::errno;
-use netstack::socket::tcp::{TcpOption, TcpOptionName as Name};
+use netstack::socket::tcp::{MtuDiscover, TcpOption, TcpOptionName as Name};
 use netstack::socket::{SocketId, SocketKind};
 use netstack::stack::{SettingError as StackError, Stack};
 use netstack::time::Duration;
@@ -112,6 +112,9 @@ fn tcp_option(level: i32, name: i32, value: &[u8]) -> SysResult<TcpOption> {
         (libc::IPPROTO_IP, libc::IP_TTL) => {
             TcpOption::Ttl(u8::try_from(number).map_err(|_| Errno::EINVAL)?)
         }
+        (libc::IPPROTO_IP, libc::IP_MTU_DISCOVER) => {
+            TcpOption::MtuDiscover(MtuDiscover::from_number(number).ok_or(Errno::EINVAL)?)
+        }
         (libc::IPPROTO_TCP, libc::TCP_NODELAY) => TcpOption::NoDelay(on),
         (libc::IPPROTO_TCP, libc::TCP_CORK) => TcpOption::Cork(on),
         (libc::IPPROTO_TCP, libc::TCP_QUICKACK) => TcpOption::QuickAck(on),
@@ -179,6 +182,7 @@ fn tcp_option_name(level: i32, name: i32) -> SysResult<Name> {
         (libc::SOL_SOCKET, libc::SO_LINGER) => Name::Linger,
         (libc::IPPROTO_IP, libc::IP_TOS) => Name::Tos,
         (libc::IPPROTO_IP, libc::IP_TTL) => Name::Ttl,
+        (libc::IPPROTO_IP, libc::IP_MTU_DISCOVER) => Name::MtuDiscover,
         (libc::IPPROTO_TCP, libc::TCP_NODELAY) => Name::NoDelay,
         (libc::IPPROTO_TCP, libc::TCP_CORK) => Name::Cork,
         (libc::IPPROTO_TCP, libc::TCP_QUICKACK) => Name::QuickAck,
@@ -225,6 +229,7 @@ fn number_of(option: TcpOption) -> i32 {
         | TcpOption::SendBuffer(value)
         | TcpOption::FastOpen(value)
         | TcpOption::ReceiveLowat(value) => value.cast_signed(),
+        TcpOption::MtuDiscover(mode) => mode as i32,
         TcpOption::Linger2(value) => value,
         TcpOption::Tos(value) | TcpOption::Ttl(value) => i32::from(value),
         // These have forms of their own.

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use netstack::network::IfaceId;
-use netstack::socket::tcp::{TcpInfo, TcpOption, TcpOptionName, TcpState};
+use netstack::socket::tcp::{MtuDiscover, TcpInfo, TcpOption, TcpOptionName, TcpState};
 use netstack::stack::Stack;
 use netstack::transport::tcp::{CongestionKind, FastOpenKeys};
 use sentry_abi::Errno;
@@ -69,6 +69,7 @@ fn tcp_name(level: i32, name: i32) -> Result<TcpOptionName, Errno> {
         (SOCKET, libc::SO_BINDTODEVICE) => N::BindToInterface,
         (IP, libc::IP_TOS) => N::Tos,
         (IP, libc::IP_TTL) => N::Ttl,
+        (IP, libc::IP_MTU_DISCOVER) => N::MtuDiscover,
         _ => return Err(Errno::ENOPROTOOPT),
     })
 }
@@ -141,6 +142,7 @@ fn scalar(option: TcpOption) -> i32 {
         | O::SendBuffer(n)
         | O::ReceiveLowat(n)
         | O::FastOpen(n) => n as i32,
+        O::MtuDiscover(mode) => mode as i32,
         O::Linger2(n) => n,
         O::Tos(n) | O::Ttl(n) => n.into(),
         O::Congestion(_) | O::Linger(_) | O::BindToInterface(_) | O::FastOpenKey(_) => 0,
@@ -191,6 +193,9 @@ pub(super) fn set_tcp(
         N::Tos => TcpOption::Tos(byte()?),
         N::Ttl => TcpOption::Ttl(parse_ttl(number()?)?),
         N::BindToInterface => TcpOption::BindToInterface(parse_interface(endpoint, value)?),
+        N::MtuDiscover => {
+            TcpOption::MtuDiscover(MtuDiscover::from_number(number()?).ok_or(Errno::EINVAL)?)
+        }
         N::FastOpen => TcpOption::FastOpen(unsigned()?),
         N::FastOpenConnect => TcpOption::FastOpenConnect(parse_flag(number()?)?),
         N::FastOpenNoCookie => TcpOption::FastOpenNoCookie(parse_flag(number()?)?),
