@@ -15,6 +15,8 @@ mod mounts;
 mod network;
 mod refusals;
 mod rootless;
+#[path = "../shared/mod.rs"]
+mod shared;
 mod signals;
 mod terminal;
 mod traces;

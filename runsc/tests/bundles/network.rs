@@ -3,14 +3,13 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, socket};
 use serde_json::json;
 
+use crate::shared::capture::Capture;
 use crate::world::{Bundle, LIMIT, Running, World, world};
 
 const MIB: usize = 1 << 20;
@@ -93,27 +92,6 @@ fn digest_inside(address: &str, bytes: &[u8]) -> String {
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
     answer
-}
-
-/// Frames that pass this machine's devices.
-struct Capture(OwnedFd);
-
-impl Capture {
-    fn start() -> Self {
-        let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-        let protocol = SockProtocol::EthAll;
-        Self(socket(AddressFamily::Packet, SockType::Raw, flags, protocol).unwrap())
-    }
-
-    /// What has come so far.
-    fn frames(&self) -> Vec<Vec<u8>> {
-        let mut frames = Vec::new();
-        let mut buffer = vec![0; 1 << 17];
-        while let Ok(len) = recv(self.0.as_raw_fd(), &mut buffer, MsgFlags::empty()) {
-            frames.push(buffer[..len].to_vec());
-        }
-        frames
-    }
 }
 
 /// Serves digests of what comes, one connection after the other.
@@ -206,6 +184,8 @@ fn its_own_packets_are_on_the_wire() {
     let frames = capture.frames();
     let from_sandbox: Vec<_> = frames
         .iter()
+        .filter(|frame| !frame.from_kernel && frame.network == 14)
+        .map(|frame| &frame.bytes)
         .filter(|frame| frame.len() >= 34 && frame[6..12] == [2, 0, 0, 0, 0x55, 2])
         .collect();
     let ipv4 = |protocol: u8| {

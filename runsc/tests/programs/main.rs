@@ -7,10 +7,13 @@
 
 mod alone;
 mod cases;
+mod flows;
 mod host_network;
 mod memory;
 mod network;
 mod run;
+#[path = "../shared/mod.rs"]
+mod shared;
 
 use std::time::Instant;
 

@@ -1,10 +1,13 @@
 //! Cases with traffic between the machine and the sandbox. Both directions go through netstack: a
-//! count of the packets on the link's device says so.
+//! capture on the machine's side of the link shows the connections, from SYN to FIN.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, TcpListener};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
+use crate::flows::{Flow, Flows};
 use crate::run::{self, Outcome, Server};
+use crate::shared::capture::Capture;
 
 /// A check and the programs it needs.
 pub(crate) struct NetworkCase {
@@ -60,41 +63,52 @@ pub(crate) fn client(script: &str) -> Result<String, String> {
     }
 }
 
-/// Packets that the machine's end of the sandbox's link has received and sent.
-fn packets() -> (u64, u64) {
-    let count = |file: &str| {
-        let dirs = std::fs::read_dir("/sys/class/net")
-            .into_iter()
-            .flatten()
-            .flatten();
-        dirs.filter(|dir| dir.file_name().to_string_lossy().starts_with("runsc"))
-            .filter_map(|dir| {
-                std::fs::read_to_string(dir.path().join("statistics").join(file)).ok()
-            })
-            .filter_map(|text| text.trim().parse::<u64>().ok())
-            .sum()
-    };
-    // /sys shows the namespace of whoever mounted it: /proc/net/dev is the caller's own.
-    let table = std::fs::read_to_string("/proc/thread-self/net/dev").unwrap_or_default();
-    let row = table
-        .lines()
-        .find(|line| line.trim_start().starts_with("runsc"));
-    match row.map(|line| {
-        line[line.find(':').unwrap_or(0) + 1..]
-            .split_ascii_whitespace()
-            .map(|n| n.parse().unwrap_or(0))
-            .collect::<Vec<u64>>()
-    }) {
-        Some(fields) if fields.len() > 9 => (fields[1], fields[9]),
-        _ => (count("rx_packets"), count("tx_packets")),
+/// The link to the sandbox, watched from the machine's side.
+struct Watch {
+    capture: Capture,
+    flows: Flows,
+}
+
+impl Watch {
+    fn start() -> Self {
+        Self {
+            capture: Capture::start(),
+            flows: Flows::new(SANDBOX),
+        }
+    }
+
+    /// Every connection with a server at `port` that carried data both ways was netstack's, and one at
+    /// least was seen from SYN to FIN in both directions. The last segments may still be under way.
+    fn saw(&mut self, port: u16) -> Outcome {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        loop {
+            self.flows.add(&self.capture.frames());
+            let used: Vec<&Flow> = self.flows.of(port).filter(|flow| flow.used()).collect();
+            if let Some(strange) = used.iter().find(|flow| !flow.by_netstack()) {
+                return Err(format!("not netstack's connection: {strange:#?}"));
+            }
+            if used.iter().any(|flow| flow.whole()) {
+                return Ok(());
+            }
+            if Instant::now() > deadline {
+                let (all, used) = (self.flows.of(port).count(), used.len());
+                let last = self.flows.of(port).last();
+                return Err(format!(
+                    "no connection from SYN to FIN among {all}, {used} with data; the last: {last:#?}"
+                ));
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
     }
 }
 
-/// Both directions of the link were used.
-fn through_netstack() -> Outcome {
-    match packets() {
-        (0, _) | (_, 0) => Err(format!("no packets on the sandbox's link: {:?}", packets())),
-        _ => Ok(()),
+/// No socket of the kernel's can have the sandbox's address, at least not by the usual way.
+fn address_is_not_the_machines() -> Outcome {
+    match TcpListener::bind((SANDBOX, 0)) {
+        Err(error) if error.kind() == std::io::ErrorKind::AddrNotAvailable => Ok(()),
+        other => Err(format!(
+            "{SANDBOX} is an address of this machine: {other:?}"
+        )),
     }
 }
 
@@ -108,6 +122,8 @@ fn python_http_server() -> Outcome {
     let script = format!("cd {dir} && exec python3 -u -m http.server 8000");
     let mut server = Server::start(run::sandboxed_at(SANDBOX, &script), "http")?;
     server.wait_for((SANDBOX, 8000))?;
+    address_is_not_the_machines()?;
+    let mut watch = Watch::start();
     let name = file
         .file_name()
         .unwrap_or_default()
@@ -117,10 +133,10 @@ fn python_http_server() -> Outcome {
         "curl -sS --max-time 60 http://{SANDBOX}:8000/{name} | cmp - {} && echo same",
         file.display()
     ));
-    let used = through_netstack();
+    let seen = watch.saw(8000);
     let _ = std::fs::remove_file(&file);
     match result {
-        Ok(text) if text == "same\n" => used,
+        Ok(text) if text == "same\n" => seen,
         Ok(text) => Err(format!("unexpected: {text}")),
         Err(why) => Err(format!("{why}{}", server.output())),
     }
@@ -132,8 +148,9 @@ fn nginx_and_wrk() -> Outcome {
         exec nginx -c $d/conf -e stderr";
     let mut server = Server::start(run::sandboxed_at(SANDBOX, script), "nginx")?;
     server.wait_for((SANDBOX, 80))?;
+    let mut watch = Watch::start();
     let text = client(&format!("wrk -t 1 -c 32 -d 2s http://{SANDBOX}/"))?;
-    through_netstack()?;
+    watch.saw(80)?;
     let answered = text.lines().find_map(|line| {
         let (count, _) = line.trim().split_once(" requests in ")?;
         count.parse::<u64>().ok()
@@ -152,10 +169,11 @@ fn redis() -> Outcome {
     let script = "exec redis-server --save '' --appendonly no --bind 0.0.0.0 --protected-mode no";
     let mut server = Server::start(run::sandboxed_at(SANDBOX, script), "redis")?;
     server.wait_for((SANDBOX, 6379))?;
+    let mut watch = Watch::start();
     let text = client(&format!(
         "redis-benchmark -h {SANDBOX} -t set,get,lpush -n 5000 -c 20 --csv && redis-cli -h {SANDBOX} set k v && redis-cli -h {SANDBOX} get k"
     ))?;
-    through_netstack()?;
+    watch.saw(6379)?;
     if text.ends_with("OK\nv\n") {
         Ok(())
     } else {
@@ -182,14 +200,16 @@ fn curl_inside() -> Outcome {
         .to_string_lossy()
         .into_owned();
     let script = format!(
-        "curl -sS --max-time 60 http://{MACHINE}:8001/{name} | sha256sum; cat /proc/net/dev >/dev/null 2>&1; exit ${{PIPESTATUS[0]}}"
+        "curl -sS --max-time 60 http://{MACHINE}:8001/{name} | sha256sum; exit ${{PIPESTATUS[0]}}"
     );
+    let mut watch = Watch::start();
     let inside = run::finish(run::sandboxed_at(SANDBOX, &script));
+    let seen = watch.saw(8001);
     let outside = client(&format!("sha256sum < {}", file.display()));
     let _ = std::fs::remove_file(&file);
     let (inside, outside) = (inside?, outside?);
     if inside.stdout == outside {
-        Ok(())
+        seen
     } else {
         Err(format!(
             "expected {outside}{}{}",
@@ -204,7 +224,9 @@ fn iperf3_inside() -> Outcome {
     for (direction, tests) in [("", 1), ("-R", 2)] {
         server.wait_for_output("Server listening", tests)?;
         let script = format!("iperf3 -c {MACHINE} -n 64M {direction} --connect-timeout 5000");
+        let mut watch = Watch::start();
         let done = run::finish(run::sandboxed_at(SANDBOX, &script))?;
+        let seen = watch.saw(5201);
         if !done.status.success() || !done.stdout.contains("receiver") {
             return Err(format!(
                 "iperf3 {direction} failed:\n{}{}",
@@ -212,6 +234,7 @@ fn iperf3_inside() -> Outcome {
                 server.output()
             ));
         }
+        seen?;
     }
     Ok(())
 }

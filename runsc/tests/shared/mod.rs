@@ -1,0 +1,3 @@
+//! What the harnesses of this crate's tests have in common.
+
+pub(crate) mod capture;
