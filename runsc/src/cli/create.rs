@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::{Global, VerbResult};
-use crate::container::lifecycle::{self, CreateOptions};
+use crate::container::create::{self, CreateOptions};
 use crate::oci::bundle::Bundle;
 
 /// Create a container from a bundle, without running its process
@@ -46,7 +46,7 @@ impl FromBundle {
         self,
         global: &Global,
         foreground: bool,
-    ) -> Result<lifecycle::Created, Box<dyn std::error::Error>> {
+    ) -> Result<create::Created, Box<dyn std::error::Error>> {
         let bundle = Bundle::load(&self.bundle)?;
         let options = CreateOptions {
             sandbox: global.sandbox_options(),
@@ -55,7 +55,7 @@ impl FromBundle {
             pid_file: self.pid_file,
             foreground,
         };
-        Ok(lifecycle::create(
+        Ok(create::create(
             &global.store()?,
             &self.id,
             &bundle,

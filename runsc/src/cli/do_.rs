@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use super::{Global, NetworkMode, VerbResult};
-use crate::container::lifecycle;
+use crate::container::create;
 use crate::log;
 use crate::oci::mounts;
 use crate::oci::process::ALL_CAPABILITIES;
@@ -94,7 +94,7 @@ impl Do {
             new_network,
             rootless,
         })?;
-        lifecycle::boot(&mut spawned.donor, &plan, donation)?;
+        create::boot(&mut spawned.donor, &plan, donation)?;
         let raw = terminal.then(stdio::RawTerminal::new).transpose()?;
         // The donor socket stays open until the end: its closing tells the sandbox that we are gone.
         let status = attach::wait(spawned.child, &held)?;
@@ -133,6 +133,7 @@ impl Do {
             },
             mounts: Vec::new(),
             process: ProcessPlan {
+                program: None,
                 args: self.command.clone(),
                 env: std::env::vars_os()
                     .filter_map(|(name, value)| {

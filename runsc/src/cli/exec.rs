@@ -7,8 +7,8 @@ use clap::Args;
 use oci_spec::runtime::Process;
 
 use super::{Global, VerbResult};
-use crate::container::lifecycle;
 use crate::container::store::Store;
+use crate::container::{create, exec};
 use crate::oci::bundle::Bundle;
 use crate::oci::process;
 use crate::sandbox::attach;
@@ -79,9 +79,9 @@ impl Exec {
         plan.stdio = streams.stdio;
         // Before the process is there, so that none of them is lost.
         let held = attach::hold_signals()?;
-        let executed = lifecycle::exec(&store, &self.id, plan, !self.detach, donation)?;
+        let executed = exec::exec(&store, &self.id, plan, !self.detach, donation)?;
         for path in self.pid_file.iter().chain(&self.internal_pid_file) {
-            lifecycle::write_pid_file(path, executed.pid)?;
+            create::write_pid_file(path, executed.pid)?;
         }
         if self.detach {
             Ok(0)

@@ -66,6 +66,13 @@ impl State {
         })
     }
 
+    /// The same for hooks that run in the container's namespaces, by which its process is the first.
+    pub(crate) fn to_oci_inside(&self) -> serde_json::Value {
+        let mut state = self.to_oci();
+        state["pid"] = 1.into();
+        state
+    }
+
     /// True if the sandbox's process is still that process.
     pub(crate) fn is_alive(&self) -> bool {
         self.pid > 0 && process_start_ticks(self.pid) == Some(self.pid_start_ticks)

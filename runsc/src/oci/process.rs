@@ -87,6 +87,7 @@ pub(crate) fn plan(process: &Process) -> Result<ProcessPlan, BundleError> {
     })?;
     let user = process.user();
     Ok(ProcessPlan {
+        program: None,
         args: process.args().clone().unwrap_or_default(),
         env: last_of_each_name(process.env().clone().unwrap_or_default()),
         cwd: cwd.to_owned(),

@@ -7,6 +7,7 @@
 pub(crate) mod attach;
 pub(crate) mod boot;
 pub(crate) mod control;
+pub(crate) mod entrance;
 pub(crate) mod network;
 pub(crate) mod plan;
 pub(crate) mod rootless;

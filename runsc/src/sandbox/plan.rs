@@ -83,6 +83,8 @@ pub(crate) enum MountKind {
 /// A process to start in the sandbox.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct ProcessPlan {
+    /// What is executed, if it is not what the first argument names.
+    pub(crate) program: Option<String>,
     pub(crate) args: Vec<String>,
     pub(crate) env: Vec<String>,
     pub(crate) cwd: String,

@@ -10,6 +10,7 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
 
+use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, setns, unshare};
 
 /// Takes ownership of a descriptor that the kernel has just installed for us (SCM_RIGHTS).
@@ -80,6 +81,9 @@ pub(super) fn set_up_child(command: &mut Command, setup: ChildSetup) {
             setns(namespace, CloneFlags::empty())?;
         }
         unshare(setup.unshare)?;
+        // What hooks mount in here is nobody else's.
+        let none = None::<&str>;
+        mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_SLAVE, none)?;
         // SAFETY: F_SETFD on a descriptor that the parent keeps open until the child has execed.
         if unsafe { libc::fcntl(setup.keep, libc::F_SETFD, 0) } < 0 {
             return Err(io::Error::last_os_error());
@@ -90,6 +94,18 @@ pub(super) fn set_up_child(command: &mut Command, setup: ChildSetup) {
     };
     // SAFETY: the closure makes system calls only: no allocation, no lock, nothing that another
     // thread of the parent could have held at the fork.
+    unsafe { command.pre_exec(enter) };
+}
+
+/// Makes `command`'s child enter namespaces before it execs.
+pub(super) fn enter_on_start(command: &mut Command, namespaces: Vec<OwnedFd>) {
+    let enter = move || {
+        for namespace in &namespaces {
+            setns(namespace, CloneFlags::empty())?;
+        }
+        Ok(())
+    };
+    // SAFETY: the closure makes system calls only, as in `set_up_child`.
     unsafe { command.pre_exec(enter) };
 }
 

@@ -76,7 +76,9 @@ pub enum MountKind {
 
 /// A process to be started from outside: the first one, or `runsc exec`.
 pub struct ProcessConfig {
-    /// Arguments; the first names the program, looked up in PATH of `envp` if it has no slash.
+    /// What is executed, if the first argument is not to say it.
+    pub program: Option<Vec<u8>>,
+    /// Arguments; without `program` the first names the program, looked up in PATH of `envp` if it has no slash.
     pub argv: Vec<Vec<u8>>,
     /// Environment.
     pub envp: Vec<Vec<u8>>,

@@ -25,7 +25,8 @@ const DEFAULT_PATH: &[u8] = b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:
 impl Kernel {
     /// Makes a process without parent, whose task is yet to be started.
     pub(super) fn make_process(self: &Arc<Self>, config: ProcessConfig) -> Result<Task, BootError> {
-        let program = config.argv.first().cloned().unwrap_or_default();
+        let named = config.program.as_ref().or(config.argv.first());
+        let program = named.cloned().unwrap_or_default();
         let shown = String::from_utf8_lossy(&program).into_owned();
         let failed = |errno| BootError::Exec {
             program: shown.clone(),

@@ -126,6 +126,7 @@ fn config(argv: &[&OsStr], out: &File, sandbox: &Sandbox) -> BootConfig {
         },
         mounts: mounts(&sandbox.binds),
         init: ProcessConfig {
+            program: None,
             argv: argv.iter().map(|arg| arg.as_bytes().to_vec()).collect(),
             envp: ENVIRONMENT
                 .iter()

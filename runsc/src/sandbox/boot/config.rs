@@ -158,6 +158,7 @@ pub(super) fn process(
         )
     };
     Ok(ProcessConfig {
+        program: plan.program.map(String::into_bytes),
         argv: bytes(plan.args),
         envp: bytes(plan.env),
         cwd: plan.cwd.into_bytes(),

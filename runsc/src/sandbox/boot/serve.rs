@@ -26,19 +26,18 @@ pub(super) fn until_started(kernel: &Arc<Kernel>, listener: &UnixListener, waite
                 reply(&mut socket, &Answer::Done);
                 return;
             }
-            // It can only be answered after the start.
-            Request::Wait { .. } => {
+            // The first can only be answered after the start; the second may take its time (a hook).
+            Request::Wait { .. } | Request::Exec { .. } => {
                 let (kernel, waiters) = (Arc::clone(kernel), Arc::clone(waiters));
-                super::spawn("wait", move || {
+                super::spawn("request", move || {
                     converse(&kernel, &mut socket, request, received, &waiters);
                 });
             }
-            Request::Signal { signo, target } if ends_by_default(signo) => {
-                // Nothing of the guest has run that could have set a handler.
-                if matches!(target, SignalTarget::Process(pid) if pid != 1) {
-                    reply(&mut socket, &Answer::Failed(no_process()));
-                    continue;
-                }
+            // The container's process has not run, so it could not have set a handler.
+            Request::Signal { signo, target }
+                if ends_by_default(signo)
+                    && !matches!(target, SignalTarget::Process(pid) if pid != 1) =>
+            {
                 reply(&mut socket, &Answer::Done);
                 std::process::exit(128 + signo);
             }
