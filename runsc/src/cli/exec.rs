@@ -83,6 +83,9 @@ impl Exec {
         for path in self.pid_file.iter().chain(&self.internal_pid_file) {
             create::write_pid_file(path, executed.pid)?;
         }
+        if let Some(slave) = streams.slave {
+            executed.watch_terminal(slave)?;
+        }
         if self.detach {
             Ok(0)
         } else {

@@ -14,6 +14,7 @@ mod start;
 mod state;
 mod syscalls;
 mod wait;
+mod watch;
 
 use std::error::Error;
 use std::path::PathBuf;
@@ -107,6 +108,8 @@ enum Verb {
     Syscalls(syscalls::Syscalls),
     #[command(hide = true)]
     Boot(boot::Boot),
+    #[command(hide = true)]
+    WatchTerminal(watch::Watch),
 }
 
 impl Global {
@@ -167,6 +170,7 @@ pub(crate) fn run() -> VerbResult {
         Verb::Spec(verb) => verb.run(),
         Verb::Syscalls(verb) => verb.run(),
         Verb::Boot(verb) => verb.run(),
+        Verb::WatchTerminal(verb) => verb.run(),
     }
 }
 

@@ -1,12 +1,13 @@
 //! Further processes of a running container.
 
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use nix::sys::signal::SigSet;
 
 use super::lifecycle::{LifecycleError, io_error, running_dir, unexpected};
 use super::store::Store;
+use super::watch;
 use crate::sandbox::attach;
 use crate::sandbox::control::{self, Answer, Asked, ControlError, Request, SignalTarget};
 use crate::sandbox::plan::ProcessPlan;
@@ -49,6 +50,11 @@ impl Executed {
             }),
             other => Err(unexpected(&other)),
         }
+    }
+
+    /// Has the sandbox told when the terminal whose slave is `slave`, this process's, has a new size.
+    pub(crate) fn watch_terminal(&self, slave: OwnedFd) -> Result<(), LifecycleError> {
+        watch::start(&self.dir, self.pid, slave).map_err(io_error("cannot watch the terminal"))
     }
 
     /// Sends a signal. It may have ended in between: then there is nobody to tell.

@@ -7,3 +7,4 @@ pub(crate) mod lifecycle;
 pub(crate) mod state;
 pub(crate) mod store;
 pub(crate) mod timestamp;
+pub(crate) mod watch;

@@ -176,9 +176,8 @@ mod tests {
         let reads = shell("grep -q c1", None);
         assert!(run("prestart", Some(&vec![reads]), &state, None).is_ok());
         let fails = shell("echo no luck >&2; exit 3", None);
-        let error = run("prestart", Some(&vec![fails]), &state, None)
-            .unwrap_err()
-            .to_string();
+        let error = run("prestart", Some(&vec![fails]), &state, None).unwrap_err();
+        let error = error.problem.to_string();
         assert!(error.contains("no luck") && error.contains('3'), "{error}");
     }
 
@@ -192,6 +191,7 @@ mod tests {
             None,
         )
         .unwrap_err()
+        .problem
         .to_string();
         let pid = error.rsplit(' ').next().unwrap().parse().unwrap();
         nix::sys::signal::kill(Pid::from_raw(pid), Signal::SIGKILL).unwrap();

@@ -1,7 +1,7 @@
 //! Standard streams of a process that a verb starts: the caller's own, or a new terminal.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
@@ -42,6 +42,8 @@ pub(crate) struct Streams {
     pub(crate) stdio: [Option<FdIndex>; 3],
     /// The caller's terminal while it is raw.
     pub(crate) raw: Option<RawTerminal>,
+    /// The slave of the new terminal.
+    pub(crate) slave: Option<OwnedFd>,
 }
 
 /// The streams of a process: without a terminal our own. A terminal of the sandbox is shown on a new
@@ -57,17 +59,23 @@ pub(crate) fn for_process(
         (false, None) => Ok(Streams {
             stdio: own(donation).map_err(ConsoleError::Stdio)?,
             raw: None,
+            slave: None,
         }),
-        (true, Some(path)) => Ok(Streams {
-            stdio: console(path, donation)?,
-            raw: None,
-        }),
+        (true, Some(path)) => {
+            let (stdio, slave) = console(path, donation)?;
+            Ok(Streams {
+                stdio,
+                raw: None,
+                slave: Some(slave),
+            })
+        }
         (true, None) if !foreground => Err(ConsoleError::NeedsSocket),
         (true, None) => {
             let raw = RawTerminal::new().map_err(|_| ConsoleError::NoTerminal)?;
             Ok(Streams {
                 stdio: own(donation).map_err(ConsoleError::Stdio)?,
                 raw: Some(raw),
+                slave: None,
             })
         }
     }
@@ -105,7 +113,10 @@ fn make_raw(fd: BorrowedFd<'_>) -> io::Result<Termios> {
     Ok(before)
 }
 
-fn console(path: &Path, donation: &mut Donation) -> Result<[Option<FdIndex>; 3], ConsoleError> {
+fn console(
+    path: &Path,
+    donation: &mut Donation,
+) -> Result<([Option<FdIndex>; 3], OwnedFd), ConsoleError> {
     let pty = openpty(None, None).map_err(|errno| ConsoleError::Pty(errno.into()))?;
     make_raw(pty.slave.as_fd()).map_err(ConsoleError::Pty)?;
     let failed = |source| ConsoleError::Socket {
@@ -122,7 +133,7 @@ fn console(path: &Path, donation: &mut Donation) -> Result<[Option<FdIndex>; 3],
                 .map_err(ConsoleError::Stdio)?,
         );
     }
-    Ok(indices)
+    Ok((indices, pty.slave))
 }
 
 /// Donates the caller's own standard streams; a closed one stays closed.

@@ -42,12 +42,20 @@ pub(super) fn own_inherited(raw: RawFd) -> io::Result<OwnedFd> {
 ///
 /// # Errors
 /// EPERM if it is that of another session.
-pub(super) fn make_controlling(terminal: BorrowedFd<'_>) -> io::Result<()> {
+pub(crate) fn make_controlling(terminal: BorrowedFd<'_>) -> io::Result<()> {
     // SAFETY: the request takes an int (do not steal), and touches no memory of ours.
     if unsafe { libc::ioctl(terminal.as_raw_fd(), libc::TIOCSCTTY, 0) } < 0 {
         return Err(io::Error::last_os_error());
     }
     Ok(())
+}
+
+/// Gives up our session's controlling terminal (TIOCNOTTY), if it has one.
+pub(crate) fn give_up_controlling() {
+    if let Ok(terminal) = std::fs::File::open("/dev/tty") {
+        // SAFETY: the request takes no argument.
+        unsafe { libc::ioctl(terminal.as_raw_fd(), libc::TIOCNOTTY) };
+    }
 }
 
 /// Checks that a file is a network namespace (NS_GET_NSTYPE).

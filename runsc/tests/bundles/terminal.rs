@@ -231,6 +231,7 @@ fn exec_with_a_console_socket() {
     world.ok(&exec);
     let mut screen = socket.receive();
     sit_at(&mut screen);
+    resize_under(&mut screen);
     let second = [
         "exec",
         "-t",

@@ -211,10 +211,8 @@ impl Carrier {
             moved |= take(&*self.master, &mut self.printed)?;
         }
         moved |= give(&*self.output, &mut self.printed)?;
-        if self.typed.is_empty() && take(&*self.input, &mut self.typed)? {
-            moved = true;
-            // Nothing tells of a new size of a terminal whose session is elsewhere.
-            self.console.take_size();
+        if self.typed.is_empty() {
+            moved |= take(&*self.input, &mut self.typed)?;
         }
         Ok(moved | give(&*self.master, &mut self.typed)?)
     }
