@@ -71,6 +71,12 @@ pub(crate) struct Global {
     /// What the guest's sockets are
     #[arg(long, global = true, value_enum, default_value_t)]
     network: NetworkMode,
+    /// Which Unix sockets of the host a guest may use through a bind mount (only none is supported)
+    #[arg(long, global = true, value_enum, default_value_t, value_name = "WHICH")]
+    host_uds: HostUds,
+    /// Whether a guest may open FIFOs of the host in a bind mount (only none is supported)
+    #[arg(long, global = true, value_enum, default_value_t, value_name = "WHICH")]
+    host_fifo: HostFifo,
     /// Log every system call of the guest to standard error
     #[arg(long, global = true)]
     strace: bool,
@@ -89,6 +95,26 @@ pub(crate) enum NetworkMode {
     Sandbox,
     /// The host's sockets (weaker isolation)
     Host,
+}
+
+/// `--host-uds`, with the reference runtime's words.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum HostUds {
+    /// connect(2) answers ECONNREFUSED
+    #[default]
+    None,
+    Open,
+    Create,
+    All,
+}
+
+/// `--host-fifo`, with the reference runtime's words.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum HostFifo {
+    /// open(2) answers EPERM
+    #[default]
+    None,
+    Open,
 }
 
 #[derive(Subcommand)]
@@ -119,6 +145,22 @@ impl Global {
             Some(root) => Store::open(root),
             None => Store::open(&default_root()?),
         }
+    }
+
+    /// Refuses what is not there yet, rather than have a guest wonder why nobody answers.
+    fn check(&self) -> Result<(), Box<dyn Error>> {
+        if self.host_uds != HostUds::None {
+            return Err(
+                "only --host-uds=none is supported: a guest can't use Unix sockets of the host"
+                    .into(),
+            );
+        }
+        if self.host_fifo != HostFifo::None {
+            return Err(
+                "only --host-fifo=none is supported: a guest can't open FIFOs of the host".into(),
+            );
+        }
+        Ok(())
     }
 
     /// What the sandbox needs to know of these options.
@@ -155,6 +197,7 @@ pub(crate) fn run() -> VerbResult {
             .map_err(|source| format!("cannot open the log file {}: {source}", path.display()))?;
     }
     let global = &cli.global;
+    global.check()?;
     match cli.verb {
         Verb::Do(verb) => verb.run(global),
         Verb::Run(verb) => verb.run(global),

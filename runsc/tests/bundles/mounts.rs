@@ -220,3 +220,52 @@ fn mounts_that_cannot_be_are_refused() {
         fs::remove_dir_all(&bundle.dir).unwrap();
     }
 }
+
+/// What `--host-uds=none` and `--host-fifo=none` mean: the reference sandbox's errnos, and pipes and
+/// sockets of the guest's own beside them.
+#[test]
+fn sockets_and_fifos_of_the_host_stay_outside() {
+    let world = world!();
+    let lent = world.dir.join("lent");
+    std::fs::create_dir(&lent).unwrap();
+    let _listener = std::os::unix::net::UnixListener::bind(lent.join("socket")).unwrap();
+    nix::unistd::mkfifo(
+        &lent.join("fifo"),
+        nix::sys::stat::Mode::from_bits_truncate(0o666),
+    )
+    .unwrap();
+    let script = "cd /lent; echo x > fifo; cat fifo
+        mkfifo own; (echo through > own &); cat own; rm own; ls";
+    let mut bundle = world.bundle("b", script);
+    bundle
+        .mount(json!({"destination": "/lent", "type": "bind", "source": lent, "options": ["rw"]}));
+    let done = world.run(&["run", "--bundle", bundle.save(), "c"]);
+    assert_eq!(
+        (done.code, &*done.stdout),
+        (0, "through\nfifo\nsocket\n"),
+        "{done:?}"
+    );
+    let refused = done.stderr.matches("Operation not permitted").count();
+    assert_eq!(refused, 2, "{done:?}");
+    let connect = "import socket; s = socket.socket(socket.AF_UNIX)
+try: s.connect('/lent/socket')
+except OSError as error: print(error.strerror)";
+    let out = world.ok(&[
+        "--network=none",
+        "do",
+        "python3",
+        "-c",
+        &connect.replace("/lent", lent.to_str().unwrap()),
+    ]);
+    assert_eq!(out, "Connection refused\n");
+    for flag in ["--host-uds=open", "--host-uds=all", "--host-fifo=open"] {
+        world.refused(&[flag, "do", "true"], "none is supported");
+    }
+    world.ok(&[
+        "--host-uds=none",
+        "--host-fifo=none",
+        "--network=none",
+        "do",
+        "true",
+    ]);
+}

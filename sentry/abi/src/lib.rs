@@ -10,3 +10,6 @@ pub mod regs;
 
 pub use errno::Errno;
 pub use regs::Regs;
+
+/// fchmodat2(2), which the libc crate does not name.
+pub const SYS_FCHMODAT2: i64 = 452;

@@ -9,6 +9,7 @@ use seccompiler::{
     SeccompCmpOp::{Eq, MaskedEq},
     SeccompCondition, SeccompRule,
 };
+use sentry_abi::SYS_FCHMODAT2;
 
 use super::Confinement;
 
@@ -115,6 +116,7 @@ const CHANGES: &[i64] = &[
     SYS_renameat2,
     SYS_fchmod,
     SYS_fchmodat,
+    SYS_FCHMODAT2,
     SYS_fchown,
     SYS_fchownat,
     SYS_utimensat,

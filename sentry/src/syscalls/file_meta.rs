@@ -1,7 +1,7 @@
 //! Changing attributes: mode, owner, times, size, extended attributes.
 
-use sentry_abi::Errno;
 use sentry_abi::file::FileTimespec;
+use sentry_abi::{Errno, SYS_FCHMODAT2};
 
 use crate::syscalls::at::{done, follow_unless, lookup};
 use crate::syscalls::table::Row;
@@ -28,9 +28,6 @@ pub(crate) const ROWS: &[Row] = &[
     Row::full(libc::SYS_truncate, "truncate", sys_truncate),
     Row::full(libc::SYS_ftruncate, "ftruncate", sys_ftruncate),
 ];
-
-/// fchmodat2(2), which the libc crate does not name.
-const SYS_FCHMODAT2: i64 = 452;
 
 fn at_flags(flags: i32) -> Result<WalkFlags, Errno> {
     if flags & !(libc::AT_SYMLINK_NOFOLLOW | libc::AT_EMPTY_PATH) != 0 {

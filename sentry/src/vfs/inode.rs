@@ -155,6 +155,11 @@ pub trait Inode: Send + Sync + 'static {
         false
     }
 
+    /// True for a FIFO whose other end may be outside of the sandbox: it can't be opened.
+    fn is_foreign_fifo(&self) -> bool {
+        false
+    }
+
     /// Gives `target`, of the same file system, another name here.
     ///
     /// # Errors

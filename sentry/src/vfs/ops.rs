@@ -217,6 +217,8 @@ fn open_checked(cx: &PathContext, path: &VfsPath, flags: i32) -> Result<Arc<Open
     let request = OpenRequest { flags, path, cx };
     let ops: Arc<dyn FileOps> = match path.inode().kind() {
         FileType::Directory => DirFile::new(path.clone()),
+        // As the reference sandbox answers without --host-fifo=open.
+        FileType::Fifo if path.inode().is_foreign_fifo() => return Err(Errno::EPERM),
         FileType::Fifo if !path.mount.is_internal() => {
             crate::fs::pipe::open_fifo(path.inode(), flags)?
         }

@@ -4,12 +4,13 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 
 use nix::fcntl::{AtFlags, OFlag, RenameFlags};
-use nix::sys::stat::{FchmodatFlags, Mode, SFlag, UtimensatFlags};
+use nix::sys::stat::{Mode, SFlag, UtimensatFlags};
 use nix::sys::time::TimeSpec;
 use nix::unistd::{Gid, LinkatFlags, Uid, UnlinkatFlags};
 use sentry_abi::Errno;
 
 use super::inode::{HostInode, errno};
+use super::sys;
 use crate::vfs::attr::{FileType, SetAttr, Time};
 use crate::vfs::inode::{Inode, NewNode, Rename};
 
@@ -47,8 +48,7 @@ fn chmod(inode: &HostInode, perm: u32) -> Result<(), Errno> {
         return nix::sys::stat::fchmod(&fd, mode).map_err(errno);
     }
     let (dir, name) = inode.place().ok_or(Errno::EPERM)?;
-    let flags = FchmodatFlags::NoFollowSymlink;
-    nix::sys::stat::fchmodat(dir.dir_fd()?, &*name, mode, flags).map_err(errno)
+    sys::chmod_no_follow(dir.dir_fd()?, &name, perm)
 }
 
 fn set_times(inode: &HostInode, atime: Option<Time>, mtime: Option<Time>) -> Result<(), Errno> {
@@ -92,6 +92,9 @@ pub(super) fn create(
     }
     .map_err(errno)?;
     let child = dir.child(name)?;
+    if new.kind == FileType::Fifo {
+        dir.fs.own_fifos.lock().insert(downcast(&child)?.id());
+    }
     // The host's umask and our own identity don't concern the guest's file.
     let set = SetAttr {
         uid: Some(new.uid),
@@ -108,7 +111,9 @@ pub(super) fn create(
             perm: Some(new.perm),
             ..SetAttr::default()
         };
-        child.set_attr(&set)?;
+        if child.attr()?.perm != new.perm {
+            child.set_attr(&set)?;
+        }
     }
     Ok(child)
 }

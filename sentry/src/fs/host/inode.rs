@@ -1,6 +1,7 @@
 //! Files of a host directory tree.
 
 use std::any::Any;
+use std::collections::BTreeSet;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, OnceLock, Weak};
 
@@ -25,6 +26,8 @@ pub struct HostFs {
     dev: u64,
     /// Host devices seen, so that inode numbers of different ones don't collide.
     devices: Mutex<Vec<u64>>,
+    /// FIFOs that the guest has made and that still have a name: pipes of the sandbox's own.
+    pub(super) own_fifos: Mutex<BTreeSet<(u64, u64)>>,
 }
 
 /// A directory, and a name in it.
@@ -54,6 +57,7 @@ impl HostFs {
             writable,
             dev: next_anonymous_dev(),
             devices: Mutex::default(),
+            own_fifos: Mutex::default(),
         });
         let stat = nix::sys::stat::fstat(&root).map_err(errno)?;
         let inode = HostInode::new(&fs, None, &stat)?;
@@ -109,6 +113,11 @@ impl HostInode {
             link: Mutex::new(link),
             fd: OnceLock::new(),
         }))
+    }
+
+    /// (device, inode) on the host.
+    pub(super) fn id(&self) -> (u64, u64) {
+        self.id
     }
 
     /// Device that it is on, on the host.
@@ -250,11 +259,20 @@ impl Inode for HostInode {
 
     fn remove(&self, name: &[u8], child: &Arc<dyn Inode>) -> Result<(), Errno> {
         self.check_writable()?;
-        change::remove(self, name, child.kind() == FileType::Directory)
+        let last = child.kind() == FileType::Fifo && child.attr()?.nlink <= 1;
+        change::remove(self, name, child.kind() == FileType::Directory)?;
+        if let Some(child) = child.as_any().downcast_ref::<Self>().filter(|_| last) {
+            self.fs.own_fifos.lock().remove(&child.id);
+        }
+        Ok(())
     }
 
     fn inode_per_name(&self) -> bool {
         true
+    }
+
+    fn is_foreign_fifo(&self) -> bool {
+        self.first.kind == FileType::Fifo && !self.fs.own_fifos.lock().contains(&self.id)
     }
 
     fn link(&self, name: &[u8], target: &Arc<dyn Inode>) -> Result<(), Errno> {

@@ -3,7 +3,7 @@
 
 use std::os::fd::{AsRawFd, BorrowedFd};
 
-use sentry_abi::Errno;
+use sentry_abi::{Errno, SYS_FCHMODAT2};
 
 fn result(count: isize) -> Result<usize, Errno> {
     usize::try_from(count).map_err(|_| Errno::from_io(&std::io::Error::last_os_error()))
@@ -41,6 +41,22 @@ pub(super) fn write(
             None => libc::writev(fd, iovs.as_ptr(), count),
         }
     })
+}
+
+/// chmod of what `name` in `dir` is, also if that is a FIFO or a socket; never through a link. The C
+/// library's own way (chmod of a path in /proc) is not open to the Sentry.
+///
+/// # Errors
+/// The host's; EOPNOTSUPP before Linux 6.6.
+pub(super) fn chmod_no_follow(dir: BorrowedFd<'_>, name: &[u8], perm: u32) -> Result<(), Errno> {
+    let name = std::ffi::CString::new(name).map_err(|_| Errno::EINVAL)?;
+    let (nr, flags) = (SYS_FCHMODAT2, libc::AT_SYMLINK_NOFOLLOW);
+    // SAFETY: `name` is a NUL-terminated string that outlives the call.
+    let status = unsafe { libc::syscall(nr, dir.as_raw_fd(), name.as_ptr(), perm, flags) };
+    match result(status as isize) {
+        Err(Errno::ENOSYS) => Err(Errno::EOPNOTSUPP),
+        answer => answer.map(drop),
+    }
 }
 
 /// ioctl with a pointer to `value`, which the host reads and writes.
