@@ -129,3 +129,30 @@ fn the_first_process_is_spared_what_comes_from_inside() {
     assert_eq!(world.status("c"), "running");
     world.ok(&["delete", "--force", "c"]);
 }
+
+/// SIGIO for a standard input that somebody outside writes to, by fcntl and by ioctl.
+#[test]
+fn donated_streams_signal_that_there_is_something_to_read() {
+    let world = world!();
+    let script = "import fcntl, os, signal, struct, sys
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGIO])
+fcntl.fcntl(0, fcntl.F_SETOWN, os.getpid())
+if sys.argv[1] == 'ioctl': fcntl.ioctl(0, 0x5452, struct.pack('i', 1))
+else: fcntl.fcntl(0, fcntl.F_SETFL, fcntl.fcntl(0, fcntl.F_GETFL) | os.O_ASYNC)
+for i in range(2):
+    print('ready', i, flush=True)
+    print(signal.sigwait([signal.SIGIO]) == signal.SIGIO, os.read(0, 2), flush=True)";
+    for way in ["fcntl", "ioctl"] {
+        let mut command = world.command(&["--network=none", "do", "python3", "-c", script, way]);
+        command.stdin(std::process::Stdio::piped());
+        let mut running = world.start(command);
+        let mut stdin = running.child.stdin.take().unwrap();
+        for (turn, bytes) in [(0, b"ab"), (1, b"cd")] {
+            running.until_written(&format!("ready {turn}\n"));
+            std::io::Write::write_all(&mut stdin, bytes).unwrap();
+        }
+        let done = running.finish();
+        let expected = "ready 0\nTrue b'ab'\nready 1\nTrue b'cd'\n";
+        assert_eq!((done.code, &*done.stdout), (0, expected), "{done:?}");
+    }
+}

@@ -144,6 +144,15 @@ pub(crate) const ALL: &[Case] = &[
         ),
     },
     Case {
+        name: "python_corners",
+        needs: &["python3"],
+        script: concat!(
+            "python3 - <<'EOF'\n",
+            include_str!("corners_script.py"),
+            "\nEOF\n"
+        ),
+    },
+    Case {
         name: "scheduling",
         needs: &["python3"],
         script: r#"nice -n 3 nice; nice -n 3 nice -n 4 nice; nice -n 30 nice; nice -n 5 sh -c 'cut -d" " -f18,19 /proc/self/stat; renice -n 9 $$ > /dev/null; nice'

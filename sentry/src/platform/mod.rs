@@ -22,6 +22,20 @@ pub fn cpus() -> usize {
     *CPUS
 }
 
+/// True if the host has [`barrier`].
+pub(crate) fn has_barrier() -> bool {
+    static HAS: LazyLock<bool> = LazyLock::new(sys::has_barrier);
+    *HAS
+}
+
+/// Returns when every thread of the machine has passed a full memory barrier.
+///
+/// # Errors
+/// The host's: EINVAL if it has none.
+pub(crate) fn barrier() -> Result<(), sentry_abi::Errno> {
+    sys::barrier()
+}
+
 /// Why the platform could not do what it was asked.
 #[derive(Debug, Error)]
 pub enum PlatformError {

@@ -7,6 +7,7 @@ use sentry_abi::file::Flock;
 
 use crate::fs::pipe::PipeEnd;
 use crate::fs::tmpfs::TmpFile;
+use crate::fs::tty::pty::Master;
 use crate::syscalls::at::done;
 
 use crate::syscalls::table::Row;
@@ -17,6 +18,8 @@ use crate::vfs::attr::FileType;
 use crate::vfs::file::IoctlCall;
 use crate::vfs::locks::{self, LockOwner, RangeLock};
 use crate::vfs::open::OpenFile;
+use crate::vfs::ops::{self, OpenHow};
+use crate::vfs::walk::WalkFlags;
 use crate::wait::Ready;
 
 pub(crate) const ROWS: &[Row] = &[
@@ -104,7 +107,21 @@ pub(crate) fn sys_fcntl(task: &mut Task, args: &Args) -> SysResult {
             memory_file(&file)?.inode().add_seals(args.int(2))?;
             done()
         }
+        libc::F_NOTIFY => notify_directory(&file, args.uint(2)),
         _ => sigio::fcntl(task, &file, args).unwrap_or(Err(Errno::EINVAL)),
+    }
+}
+
+/// F_NOTIFY: the end of notices that there are none of; asking for some is answered as Linux does with
+/// `fs.dir-notify-enable` off.
+fn notify_directory(file: &OpenFile, events: u32) -> SysResult {
+    const DN_MULTISHOT: u32 = 0x8000_0000;
+    if events & !DN_MULTISHOT == 0 {
+        return done();
+    }
+    match file.path().inode().kind() {
+        FileType::Directory => Err(Errno::EINVAL),
+        _ => Err(Errno::ENOTDIR),
     }
 }
 
@@ -239,6 +256,28 @@ pub(crate) fn sys_flock(task: &mut Task, args: &Args) -> SysResult {
     }
 }
 
+fn is_terminal(file: &OpenFile) -> bool {
+    let ops = file.ops();
+    ops.as_any().is::<Master>() || ops.terminal_ids().is_some()
+}
+
+/// TIOCGPTPEER: opens the slave of a pair, whatever is mounted over its name.
+fn open_peer(task: &mut Task, file: &OpenFile, flags: i32) -> SysResult {
+    const KNOWN: i32 = libc::O_ACCMODE | libc::O_NOCTTY | libc::O_NONBLOCK | libc::O_CLOEXEC;
+    let master: Option<&Master> = file.ops().as_any().downcast_ref();
+    let name = master.ok_or(Errno::EIO)?.slave_name();
+    let devpts = file.path().mount.root_path();
+    let how = OpenHow {
+        flags: flags & KNOWN,
+        mode: 0,
+        resolve: WalkFlags::empty(),
+    };
+    let slave = ops::open(&task.path_context(), &devpts, name.as_bytes(), &how)?;
+    let cloexec = flags & libc::O_CLOEXEC != 0;
+    let fd = task.fds.install(slave, cloexec, 0, task.nofile_limit())?;
+    Ok((fd as u64).into())
+}
+
 pub(crate) fn sys_ioctl(task: &mut Task, args: &Args) -> SysResult {
     let (fd, request, arg) = (args.int(0), args.uint(1), args.ptr(2));
     let file = task.fds.get(fd)?;
@@ -262,6 +301,9 @@ pub(crate) fn sys_ioctl(task: &mut Task, args: &Args) -> SysResult {
             task.mm
                 .write_val(arg, &(left.min(i32::MAX as u64) as i32))?;
             return done();
+        }
+        libc::TIOCGPTPEER if is_terminal(&file) => {
+            return open_peer(task, &file, args.int(2));
         }
         _ => {}
     }

@@ -40,7 +40,7 @@ pub(crate) const ROWS: &[Row] = &[
 
 /// Where in the file: at its position, or at an offset.
 #[derive(Clone, Copy)]
-enum At {
+pub(super) enum At {
     Position,
     Offset(i64),
 }
@@ -91,23 +91,34 @@ fn skip(iovs: &mut IoVecs, mut count: u64) {
     }
 }
 
-/// RLIMIT_FSIZE: a write that would go beyond is cut short; one that starts beyond raises SIGXFSZ
-/// (`generic_write_check_limits`).
-fn keep_to_file_size(task: &Task, file: &OpenFile, iovs: &mut IoVecs, at: At) -> Result<(), Errno> {
+/// RLIMIT_FSIZE: how much may be written at `at`. A write that would go beyond is cut short; one (of
+/// `anything`) that starts beyond raises SIGXFSZ (`generic_write_check_limits`).
+pub(super) fn room_to_write(
+    task: &Task,
+    file: &OpenFile,
+    at: At,
+    anything: bool,
+) -> Result<u64, Errno> {
     let limit = task.limit(libc::RLIMIT_FSIZE);
     if limit == u64::MAX || file.path().inode().kind() != FileType::Regular || at_stream(file) {
-        return Ok(());
+        return Ok(u64::MAX);
     }
     let start = match at {
         _ if file.flags() & libc::O_APPEND != 0 => file.attr()?.size,
         At::Position => file.position(),
         At::Offset(offset) => offset as u64,
     };
-    let mut room = limit.saturating_sub(start);
-    if room == 0 && iovs.iter().any(|iov| iov.len > 0) {
+    let room = limit.saturating_sub(start);
+    if room == 0 && anything {
         raise(task, libc::SIGXFSZ);
         return Err(Errno::EFBIG);
     }
+    Ok(room)
+}
+
+fn keep_to_file_size(task: &Task, file: &OpenFile, iovs: &mut IoVecs, at: At) -> Result<(), Errno> {
+    let anything = iovs.iter().any(|iov| iov.len > 0);
+    let mut room = room_to_write(task, file, at, anything)?;
     for iov in iovs {
         iov.len = iov.len.min(room);
         room -= iov.len;

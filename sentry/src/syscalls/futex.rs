@@ -6,12 +6,52 @@ use crate::syscalls::{Args, Outcome, Row, SysResult};
 use crate::task::{Task, futex};
 use crate::time;
 
-pub(crate) const ROWS: &[Row] = &[Row::partial(
-    libc::SYS_futex,
-    "futex",
-    sys_futex,
-    "priorities are not inherited; no requeue to a priority-inheritance futex",
-)];
+pub(crate) const ROWS: &[Row] = &[
+    Row::partial(
+        libc::SYS_futex,
+        "futex",
+        sys_futex,
+        "priorities are not inherited; no requeue to a priority-inheritance futex",
+    ),
+    Row::full(libc::SYS_futex_waitv, "futex_waitv", sys_futex_waitv),
+];
+
+/// `struct futex_waitv`: value, address, flags and a reserved word.
+type WaitvEntry = [u64; 3];
+
+/// Most entries (FUTEX_WAITV_MAX).
+const WAITV_MAX: u32 = 128;
+
+/// FUTEX2_SIZE_U32, and the flag bits that are known beside it.
+const SIZE_U32: u32 = 2;
+const PRIVATE: u32 = libc::FUTEX_PRIVATE_FLAG as u32;
+
+fn sys_futex_waitv(task: &mut Task, args: &Args) -> SysResult {
+    let (count, clock) = (args.uint(1), args.int(4));
+    if args.uint(2) != 0 || !(1..=WAITV_MAX).contains(&count) || args.ptr(0) == 0 {
+        return Err(Errno::EINVAL);
+    }
+    let deadline = match (args.ptr(3), clock) {
+        (0, _) => None,
+        (_, libc::CLOCK_MONOTONIC) => absolute(task, args.ptr(3), false)?,
+        (_, libc::CLOCK_REALTIME) => absolute(task, args.ptr(3), true)?,
+        _ => return Err(Errno::EINVAL),
+    };
+    let mut words = Vec::with_capacity(count as usize);
+    for place in 0..u64::from(count) {
+        let at = args.ptr(0) + place * size_of::<WaitvEntry>() as u64;
+        let [value, addr, flags]: WaitvEntry = task.mm.read_val(at)?;
+        // The upper half is reserved. Values of 32 bits are all there is.
+        let known = u32::try_from(flags).is_ok_and(|flags| flags & !PRIVATE == SIZE_U32);
+        let expected = u32::try_from(value).ok().filter(|_| known);
+        words.push(futex::Word {
+            addr,
+            shared: flags as u32 & PRIVATE == 0,
+            expected: expected.ok_or(Errno::EINVAL)?,
+        });
+    }
+    futex::wait_any(task, &words, deadline)
+}
 
 fn sys_futex(task: &mut Task, args: &Args) -> SysResult {
     let op = args.int(1);

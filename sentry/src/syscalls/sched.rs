@@ -78,12 +78,6 @@ pub(crate) const ROWS: &[Row] = &[
         "kept and inherited; the host schedules",
     ),
     Row::full(libc::SYS_getcpu, "getcpu", sys_getcpu),
-    Row::partial(
-        libc::SYS_membarrier,
-        "membarrier",
-        sys_membarrier,
-        "query and global commands",
-    ),
 ];
 
 fn sys_sched_yield(_: &mut Task, _: &Args) -> SysResult {
@@ -91,12 +85,12 @@ fn sys_sched_yield(_: &mut Task, _: &Args) -> SysResult {
     Ok(Outcome::Value(0))
 }
 
-fn check_task(task: &Task, tid: i32) -> Result<(), Errno> {
-    if tid < 0 {
-        return Err(Errno::EINVAL);
+/// The task of a call on policies: there a negative id makes no sense.
+fn policy_target(task: &Task, tid: i32) -> Result<Arc<TaskShared>, Errno> {
+    match tid {
+        ..0 => Err(Errno::EINVAL),
+        _ => target(task, tid),
     }
-    let exists = tid == 0 || task.kernel.tree.lock().task(tid).is_some();
-    exists.then_some(()).ok_or(Errno::ESRCH)
 }
 
 /// The task of a call on CPUs: there a negative id is just nobody's.
@@ -160,9 +154,14 @@ fn sys_sched_setaffinity(task: &mut Task, args: &Args) -> SysResult {
 }
 
 fn sys_sched_getscheduler(task: &mut Task, args: &Args) -> SysResult {
-    check_task(task, args.int(0))?;
-    let policy = target(task, args.int(0))?.scheduling.lock().policy;
-    Ok(Outcome::Value(policy as u64))
+    let target = policy_target(task, args.int(0))?;
+    let scheduling = target.scheduling.lock();
+    let flag = if scheduling.reset_on_fork {
+        RESET_ON_FORK
+    } else {
+        0
+    };
+    Ok(Outcome::Value((scheduling.policy | flag) as u64))
 }
 
 /// SCHED_RESET_ON_FORK.
@@ -172,15 +171,22 @@ fn sys_sched_setscheduler(task: &mut Task, args: &Args) -> SysResult {
     if args.ptr(2) == 0 {
         return Err(Errno::EINVAL);
     }
-    check_task(task, args.int(0))?;
+    if args.int(0) < 0 || args.int(1) < 0 {
+        return Err(Errno::EINVAL);
+    }
     let priority: i32 = task.mm.read_val(args.ptr(2))?;
+    let target = target(task, args.int(0))?;
+    let reset_on_fork = args.int(1) & RESET_ON_FORK != 0;
     match args.int(1) & !RESET_ON_FORK {
         policy @ (libc::SCHED_OTHER | libc::SCHED_BATCH | libc::SCHED_IDLE) if priority == 0 => {
-            let target = target(task, args.int(0))?;
-            if !may_change(task, &target) {
+            let mut scheduling = target.scheduling.lock();
+            // Only the privileged take the flag back.
+            let keeps = reset_on_fork || !scheduling.reset_on_fork;
+            if !may_change(task, &target) || !keeps && !task.creds.has(cap::SYS_NICE) {
                 return Err(Errno::EPERM);
             }
-            target.scheduling.lock().policy = policy;
+            scheduling.policy = policy;
+            scheduling.reset_on_fork = reset_on_fork;
             Ok(Outcome::Value(0))
         }
         libc::SCHED_FIFO | libc::SCHED_RR if (1..=99).contains(&priority) => Err(Errno::EPERM),
@@ -192,7 +198,7 @@ fn sys_sched_getparam(task: &mut Task, args: &Args) -> SysResult {
     if args.ptr(1) == 0 {
         return Err(Errno::EINVAL);
     }
-    check_task(task, args.int(0))?;
+    policy_target(task, args.int(0))?;
     task.mm.write_val(args.ptr(1), &0i32)?;
     Ok(Outcome::Value(0))
 }
@@ -201,7 +207,7 @@ fn sys_sched_setparam(task: &mut Task, args: &Args) -> SysResult {
     if args.ptr(1) == 0 {
         return Err(Errno::EINVAL);
     }
-    check_task(task, args.int(0))?;
+    policy_target(task, args.int(0))?;
     let priority: i32 = task.mm.read_val(args.ptr(1))?;
     if priority == 0 {
         Ok(Outcome::Value(0))
@@ -233,7 +239,7 @@ fn sys_priority_min(_: &mut Task, args: &Args) -> SysResult {
 }
 
 fn sys_rr_interval(task: &mut Task, args: &Args) -> SysResult {
-    check_task(task, args.int(0))?;
+    policy_target(task, args.int(0))?;
     task.mm
         .write_val(args.ptr(1), &time::to_timespec(100_000_000))?;
     Ok(Outcome::Value(0))
@@ -301,13 +307,4 @@ fn sys_getcpu(task: &mut Task, args: &Args) -> SysResult {
         }
     }
     Ok(Outcome::Value(0))
-}
-
-fn sys_membarrier(_: &mut Task, args: &Args) -> SysResult {
-    // QUERY offers nothing: a barrier in other threads' guest code cannot be had cheaply, and programs
-    // fall back to their own.
-    match (args.int(0), args.uint(1)) {
-        (0, 0) => Ok(Outcome::Value(0)),
-        _ => Err(Errno::EINVAL),
-    }
 }

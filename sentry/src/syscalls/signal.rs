@@ -306,7 +306,7 @@ fn sys_pidfd_send_signal(task: &mut Task, args: &Args) -> SysResult {
     if args.int(3) != 0 {
         return Err(Errno::EINVAL);
     }
-    let process = pidfd::get(task, args.int(0))?;
+    let process = pidfd::get_or_proc(task, args.int(0))?;
     let info = match args.ptr(2) {
         0 => SigInfo::user(signo, libc::SI_USER, task.pid(), task.creds.uid),
         at => {

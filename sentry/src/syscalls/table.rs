@@ -89,6 +89,7 @@ const FAMILIES: &[Family] = &[
     super::prctl::ROWS,
     super::process::ROWS,
     super::sched::ROWS,
+    super::membarrier::ROWS,
     super::signal::ROWS,
     super::signalfd::ROWS,
     super::socket::ROWS,

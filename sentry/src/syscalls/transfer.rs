@@ -7,6 +7,7 @@ use sentry_abi::Errno;
 use crate::fs::pipe::PipeEnd;
 use crate::mm::{BufDst, BufSrc};
 use crate::syscalls::at::{may_wait, raise, wait_for};
+use crate::syscalls::file_io::{At, room_to_write};
 use crate::syscalls::table::Row;
 use crate::syscalls::{Args, SysResult};
 use crate::task::Task;
@@ -68,6 +69,15 @@ impl Side {
         Ok(())
     }
 
+    /// True if there is something left to read.
+    fn has_more(&self) -> bool {
+        if !self.seekable() {
+            return self.file.readiness().contains(Ready::IN);
+        }
+        let at = self.offset.map_or(self.file.position(), |at| at as u64);
+        self.file.attr().is_ok_and(|attr| attr.size > at)
+    }
+
     fn seekable(&self) -> bool {
         self.file.ops().seekable()
     }
@@ -84,7 +94,9 @@ fn copy(from: &mut Side, to: &mut Side, len: usize) -> Result<(usize, Option<Blo
     let len = len.min(MAX_COPY);
     let mut buffer = vec![0; CHUNK.min(len)];
     let mut total = 0;
-    while total < len {
+    // What is no file and no pipe is read once: its next answer may be an end that has to be told.
+    let once = !from.seekable() && !is_pipe(&from.file);
+    while total < len && !(once && total > 0) {
         // What comes from a stream cannot be put back: take only what certainly goes out.
         let mut part = buffer.len().min(len - total);
         if !from.seekable() {
@@ -123,11 +135,18 @@ fn run(
     mut from: Side,
     mut to: Side,
     len: usize,
-    nonblock: bool,
+    (nonblock, in_pieces): (bool, bool),
 ) -> Result<Copied, Errno> {
     from.file.check_readable()?;
     to.file.check_writable()?;
-    let result = copy(&mut from, &mut to, len);
+    let start = to.offset.map_or(At::Position, At::Offset);
+    let room = room_to_write(task, &to.file, start, len > 0)?;
+    let room = usize::try_from(room).unwrap_or(usize::MAX);
+    let result = copy(&mut from, &mut to, len.min(room));
+    // Linux copies piece by piece, and the one after the last that fits meets the limit.
+    if in_pieces && room < len && result.as_ref().is_ok_and(|(count, _)| *count == room) {
+        let _ = room_to_write(task, &to.file, At::Offset(i64::MAX), from.has_more());
+    }
     if result.as_ref().is_err_and(|error| *error == Errno::EPIPE) {
         raise(task, libc::SIGPIPE);
     }
@@ -213,7 +232,9 @@ pub(crate) fn sys_sendfile(task: &mut Task, args: &Args) -> SysResult {
         return Err(Errno::ESPIPE);
     }
     check_end(&from, offset, args.long(3))?;
-    if !has_pages(&from) {
+    // Past a pipe nothing would keep what was read and not written (`splice_direct_to_actor`).
+    let streams = !from.ops().seekable() && (is_pipe(&from) || !is_pipe(&to));
+    if !has_pages(&from) || streams {
         return Err(Errno::EINVAL);
     }
     let from = Side { file: from, offset };
@@ -221,7 +242,7 @@ pub(crate) fn sys_sendfile(task: &mut Task, args: &Args) -> SysResult {
         file: to,
         offset: None,
     };
-    let copied = run(task, from, to, args.size(3), false)?;
+    let copied = run(task, from, to, args.size(3), (false, true))?;
     finish(task, copied, args.ptr(2), 0)
 }
 
@@ -249,7 +270,7 @@ pub(crate) fn sys_copy_file_range(task: &mut Task, args: &Args) -> SysResult {
         offset: offset(task, args.ptr(3))?,
     };
     let len = copy_length(&from, &to, args.ptr(4))?;
-    let copied = run(task, from, to, len, false)?;
+    let copied = run(task, from, to, len, (false, false))?;
     finish(task, copied, args.ptr(1), args.ptr(3))
 }
 
@@ -311,7 +332,7 @@ pub(crate) fn sys_splice(task: &mut Task, args: &Args) -> SysResult {
         check_end(&from.file, from.offset, args.long(4))?;
     }
     let nonblock = args.uint(5) & libc::SPLICE_F_NONBLOCK != 0;
-    let copied = run(task, from, to, args.size(4), nonblock)?;
+    let copied = run(task, from, to, args.size(4), (nonblock, true))?;
     finish(task, copied, args.ptr(1), args.ptr(3))
 }
 

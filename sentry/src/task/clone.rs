@@ -300,7 +300,10 @@ fn new_process(task: &Task, args: &CloneArgs, ids: [i32; 4]) -> Arc<Process> {
         exec,
         tty: own.controlling_tty(),
     };
-    Process::new(&task.kernel, origin)
+    let child = Process::new(&task.kernel, origin);
+    let registered = own.membarrier.load(Ordering::SeqCst);
+    child.membarrier.store(registered, Ordering::SeqCst);
+    child
 }
 
 /// Most tasks in a sandbox: each takes two host threads.

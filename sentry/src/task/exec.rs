@@ -125,6 +125,7 @@ fn renew_process(task: &Task, info: ExecInfo) {
     *process.actions.write() = Arc::new(actions);
     *process.exec.write() = info;
     process.timers.lock().exec();
+    process.membarrier.store(0, Ordering::SeqCst);
     process.exec_by.store(0, Ordering::SeqCst);
     let mut tree = task.kernel.tree.lock();
     if let Some(node) = tree.node_mut(process.pid)

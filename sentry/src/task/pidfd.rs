@@ -78,3 +78,17 @@ pub(crate) fn get(task: &Task, fd: i32) -> Result<Arc<Process>, Errno> {
         .map(|pidfile| Arc::clone(&pidfile.process))
         .ok_or(Errno::EBADF)
 }
+
+/// The same, also for a process's directory in procfs, as pidfd_send_signal(2) takes it.
+///
+/// # Errors
+/// EBADF, ESRCH if the process is gone.
+pub(crate) fn get_or_proc(task: &Task, fd: i32) -> Result<Arc<Process>, Errno> {
+    let file = task.fds.get(fd)?;
+    let Some(pid) = crate::fs::proc::process_of(file.path().inode()) else {
+        return get(task, fd);
+    };
+    let tree = task.kernel.tree.lock();
+    let node = tree.node(pid).ok_or(Errno::ESRCH)?;
+    Ok(Arc::clone(&node.process))
+}

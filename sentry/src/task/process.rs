@@ -52,6 +52,8 @@ pub struct Process {
     group_exit: AtomicU32,
     /// PR_SET_PDEATHSIG; 0 is none.
     pub(crate) death_signal: AtomicI32,
+    /// Registrations of membarrier(2).
+    pub(crate) membarrier: AtomicI32,
     /// Interval and POSIX timers.
     pub(crate) timers: Mutex<ProcessTimers>,
     /// What waits for CPU time to pass.
@@ -126,6 +128,7 @@ impl Process {
             exec_by: AtomicI32::new(0),
             group_exit: AtomicU32::new(0),
             death_signal: AtomicI32::new(0),
+            membarrier: AtomicI32::new(0),
             timers: Mutex::default(),
             dead_cpu: Default::default(),
             child_cpu: Default::default(),

@@ -10,6 +10,19 @@ pub(crate) struct Scheduling {
     pub(crate) nice: i32,
     /// SCHED_OTHER, SCHED_BATCH or SCHED_IDLE.
     pub(crate) policy: i32,
+    /// SCHED_RESET_ON_FORK: children begin anew.
+    pub(crate) reset_on_fork: bool,
     /// CPUs that it may run on, a bit each from the lowest of the first byte; all without it.
     pub(crate) affinity: Option<Box<[u8]>>,
+}
+
+impl Scheduling {
+    /// What a child begins with (`sched_fork`; there are no real-time policies to give up).
+    pub(crate) fn of_child(&self) -> Self {
+        let mut child = self.clone();
+        if std::mem::take(&mut child.reset_on_fork) {
+            child.nice = child.nice.max(0);
+        }
+        child
+    }
 }

@@ -114,7 +114,7 @@ impl TaskShared {
 
     /// Takes over what a new task has from the one that made it.
     pub(crate) fn inherit(&self, parent: &Self) {
-        let scheduling = parent.scheduling.lock().clone();
+        let scheduling = parent.scheduling.lock().of_child();
         *self.scheduling.lock() = scheduling;
     }
 

@@ -117,7 +117,11 @@ impl OpenFile {
             return;
         };
         match (signals, self.sigio.get()) {
-            (Some(signals), _) => self.sigio().start(queue, fd, signals),
+            (Some(signals), _) => {
+                self.sigio().start(queue, fd, signals);
+                // Files that only watch while somebody waits find out that somebody does.
+                self.ops.readiness();
+            }
             (None, Some(sigio)) => sigio.stop(queue),
             (None, None) => {}
         }

@@ -145,7 +145,12 @@ impl FileOps for HostStream {
     fn read(&self, dst: &mut dyn IoDst, offset: Option<u64>) -> Result<usize, Errno> {
         self.ready_for(Ready::IN)?;
         let fd = self.fd.as_fd();
-        dst.fill_with(dst.remaining(), &mut |iovs| sys::read(fd, iovs, offset))
+        let count = dst.fill_with(dst.remaining(), &mut |iovs| sys::read(fd, iovs, offset))?;
+        if !self.queue.interest().is_empty() {
+            // Somebody (SIGIO) waits for more without asking again.
+            self.poll_and_arm();
+        }
+        Ok(count)
     }
 
     fn write(&self, src: &mut dyn IoSrc, offset: Option<u64>) -> Result<usize, Errno> {
@@ -179,6 +184,11 @@ impl FileOps for HostStream {
 
     fn wait_queue(&self) -> Option<&WaitQueue> {
         self.watch.is_some().then_some(&*self.queue)
+    }
+
+    /// As of pipes, terminals and sockets; what each is outside.
+    fn signals_readiness(&self) -> bool {
+        self.watch.is_some()
     }
 
     fn ioctl(&self, call: &mut IoctlCall<'_>) -> Result<u64, Errno> {

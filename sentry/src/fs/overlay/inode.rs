@@ -202,9 +202,18 @@ impl Inode for OverlayInode {
     }
 
     fn fs_stat(&self) -> Result<FsStat, Errno> {
-        self.fs.upper_root.fs_stat().map(|stat| FsStat {
+        // What is below takes its space too, as if both were one.
+        let upper = self.fs.upper_root.fs_stat()?;
+        let lower = match &self.lower {
+            Some(lower) => lower.fs_stat()?,
+            None => FsStat::default(),
+        };
+        let used = lower.blocks.saturating_sub(lower.free);
+        let bytes = used.saturating_mul(lower.block_size);
+        Ok(FsStat {
             magic: libc::OVERLAYFS_SUPER_MAGIC,
-            ..stat
+            blocks: upper.blocks.saturating_add(bytes / upper.block_size),
+            ..upper
         })
     }
 

@@ -15,6 +15,8 @@ mod sysctl;
 pub mod system;
 mod task_files;
 
+pub(crate) use node::process_of;
+
 use std::sync::Arc;
 
 use crate::kernel::Kernel;

@@ -104,6 +104,14 @@ pub(super) fn root(kernel: &Arc<Kernel>) -> Arc<dyn Inode> {
     })
 }
 
+/// The process whose directory in procfs `inode` is.
+pub(crate) fn process_of(inode: &Arc<dyn Inode>) -> Option<i32> {
+    match inode.as_any().downcast_ref::<Node>()?.what {
+        What::Task(pid, false) => Some(pid),
+        _ => None,
+    }
+}
+
 fn number(name: &[u8]) -> Option<i32> {
     let text = std::str::from_utf8(name).ok()?;
     let canonical = text.len() == 1 || !text.starts_with('0');

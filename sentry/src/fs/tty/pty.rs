@@ -161,6 +161,13 @@ pub struct Master {
     pub(super) devpts: Arc<DevPts>,
 }
 
+impl Master {
+    /// Its slave's name in devpts.
+    pub(crate) fn slave_name(&self) -> String {
+        self.pty.index.to_string()
+    }
+}
+
 impl FileOps for Master {
     fn read(&self, dst: &mut dyn IoDst, _: Option<u64>) -> Result<usize, Errno> {
         {

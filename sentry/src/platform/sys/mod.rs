@@ -9,6 +9,8 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
+use sentry_abi::Errno;
+
 /// Sleeps while `*word == value`, until woken or for `timeout` at most. Spurious returns happen.
 pub(crate) fn futex_wait(word: &AtomicU32, value: u32, timeout: Duration) {
     let time = libc::timespec {
@@ -31,6 +33,25 @@ pub(crate) fn futex_wait(word: &AtomicU32, value: u32, timeout: Duration) {
 pub(crate) fn futex_wake(word: &AtomicU32) {
     // SAFETY: the call only looks the address up.
     unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), libc::FUTEX_WAKE, 1) };
+}
+
+/// MEMBARRIER_CMD_GLOBAL (linux/membarrier.h).
+const BARRIER_GLOBAL: i32 = 1;
+
+/// Whether the host's membarrier(2) has its global command.
+pub(crate) fn has_barrier() -> bool {
+    // SAFETY: the query touches no memory.
+    let offered = unsafe { libc::syscall(libc::SYS_membarrier, 0, 0, 0) };
+    offered > 0 && offered & i64::from(BARRIER_GLOBAL) != 0
+}
+
+/// A full memory barrier on every thread of the machine.
+pub(crate) fn barrier() -> Result<(), Errno> {
+    // SAFETY: the command touches no memory of ours.
+    if unsafe { libc::syscall(libc::SYS_membarrier, BARRIER_GLOBAL, 0, 0) } < 0 {
+        return Err(Errno::from_io(&std::io::Error::last_os_error()));
+    }
+    Ok(())
 }
 
 /// The time-stamp counter.

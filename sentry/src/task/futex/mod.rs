@@ -6,6 +6,7 @@
 
 mod pi;
 mod robust;
+mod waitv;
 
 use std::any::Any;
 use std::hash::{BuildHasher, RandomState};
@@ -24,6 +25,7 @@ use crate::task::state::Interrupted;
 
 pub(crate) use pi::{lock_pi, unlock_pi};
 pub(crate) use robust::release_thread;
+pub(crate) use waitv::{Word, wait_any};
 
 /// FUTEX_BITSET_MATCH_ANY.
 pub(crate) const ANY: u32 = u32::MAX;
