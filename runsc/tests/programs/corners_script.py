@@ -127,6 +127,11 @@ peer = fcntl.ioctl(m, 0x5441, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
 print(os.ttyname(peer) == os.ttyname(s), os.fstat(peer).st_rdev == os.fstat(s).st_rdev, os.get_inheritable(peer), os.isatty(peer))
 os.write(m, b"x\n"); print(os.read(peer, 9), attempt(lambda: fcntl.ioctl(s, 0x5441, os.O_RDWR)), attempt(lambda: fcntl.ioctl(r, 0x5441, os.O_RDWR)))
 
+section("SO_OOBINLINE")
+for kind in ((socket.AF_INET, socket.SOCK_STREAM), (socket.AF_INET, socket.SOCK_DGRAM), (socket.AF_UNIX, socket.SOCK_STREAM)):
+    s = socket.socket(*kind); before = s.getsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE)
+    s.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 5); print(before, s.getsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE))
+
 section("SCHED_RESET_ON_FORK")
 RESET = os.SCHED_RESET_ON_FORK
 os.setpriority(os.PRIO_PROCESS, 0, -5)

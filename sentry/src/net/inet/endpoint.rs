@@ -2,6 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use netstack::error::SocketError;
 use netstack::host::{Net, SubscriptionId, errno};
@@ -22,6 +23,8 @@ pub(super) struct Endpoint {
     id: SocketId,
     queue: Arc<WaitQueue>,
     subscription: SubscriptionId,
+    /// SO_OOBINLINE. Urgent data is always part of the stream: kept to be shown.
+    pub(super) oob_inline: AtomicBool,
 }
 
 impl Endpoint {
@@ -36,6 +39,7 @@ impl Endpoint {
             id,
             queue,
             subscription,
+            oob_inline: AtomicBool::new(false),
         }
     }
 

@@ -33,8 +33,15 @@ fn get_common(
         (SOCKET, libc::SO_DOMAIN) => int(socket.family),
         (SOCKET, libc::SO_PROTOCOL) => int(socket.protocol),
         (SOCKET, libc::SO_ERROR) => int(endpoint.take_error()),
+        (SOCKET, libc::SO_OOBINLINE) => int(endpoint.oob_inline.load(Ordering::Relaxed).into()),
         _ => return None,
     })
+}
+
+fn set_oob_inline(endpoint: &Endpoint, value: &[u8]) -> Result<(), Errno> {
+    let on = option_int(value)? != 0;
+    endpoint.oob_inline.store(on, Ordering::Relaxed);
+    Ok(())
 }
 
 /// The option of netstack that an ABI option is.
@@ -158,6 +165,7 @@ pub(super) fn set_tcp(
 ) -> Result<(), Errno> {
     use TcpOptionName as N;
     let option_name = match (level, name) {
+        (SOCKET, libc::SO_OOBINLINE) => return set_oob_inline(endpoint, value),
         // Priorities and marks have no effect on a stack without queue disciplines or policy routing.
         (SOCKET, libc::SO_PRIORITY | libc::SO_MARK) => return option_int(value).map(drop),
         _ => tcp_name(level, name)?,
@@ -428,6 +436,9 @@ pub(super) fn set_datagram(
     if let Some(flag) = control_flag(flags, level, name) {
         flag.store(option_int(value)? != 0, Ordering::Relaxed);
         return Ok(());
+    }
+    if (level, name) == (SOCKET, libc::SO_OOBINLINE) {
+        return set_oob_inline(endpoint, value);
     }
     if (level, name) == (SOCKET, libc::SO_BINDTODEVICE) {
         let iface = parse_interface(endpoint, value)?;

@@ -16,6 +16,7 @@ pub(super) struct Options {
     receive_buffer: usize,
     keepalive: bool,
     reuse_addr: bool,
+    oob_inline: bool,
 }
 
 impl Default for Options {
@@ -26,6 +27,7 @@ impl Default for Options {
             receive_buffer: BUFFER_DEFAULT,
             keepalive: false,
             reuse_addr: false,
+            oob_inline: false,
         }
     }
 }
@@ -51,6 +53,7 @@ impl UnixSocket {
             libc::SO_ACCEPTCONN => int(self.is_listening().into()),
             libc::SO_KEEPALIVE => int(options.keepalive.into()),
             libc::SO_REUSEADDR => int(options.reuse_addr.into()),
+            libc::SO_OOBINLINE => int(options.oob_inline.into()),
             libc::SO_LINGER => Ok(vec![0; 8]),
             _ => Err(Errno::ENOPROTOOPT),
         }
@@ -76,6 +79,7 @@ impl UnixSocket {
             libc::SO_RCVBUF => options.receive_buffer = buffer(int),
             libc::SO_KEEPALIVE => options.keepalive = int != 0,
             libc::SO_REUSEADDR => options.reuse_addr = int != 0,
+            libc::SO_OOBINLINE => options.oob_inline = int != 0,
             _ => return Err(Errno::ENOPROTOOPT),
         }
         Ok(())
