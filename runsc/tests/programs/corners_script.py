@@ -145,3 +145,34 @@ os.waitpid(pid, 0)
 print(attempt(lambda: os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))), os.sched_getscheduler(0))
 print(attempt(lambda: os.sched_getscheduler(-1)), attempt(lambda: os.sched_getparam(999999)), attempt(lambda: os.sched_rr_get_interval(-1)))
 shutil.rmtree(d)
+
+section("interrupted transfers")
+signal.signal(signal.SIGALRM, lambda *a: None)
+def tcp():
+    listener = socket.create_server(("127.0.0.1", 0)); c = socket.create_connection(listener.getsockname())
+    return c, listener.accept()[0]
+class Iovec(ctypes.Structure):
+    _fields_ = [("base", ctypes.c_void_p), ("len", ctypes.c_size_t)]
+class Mmsghdr(ctypes.Structure):
+    _fields_ = [("name", ctypes.c_void_p), ("namelen", ctypes.c_uint32), ("iov", ctypes.c_void_p), ("iovlen", ctypes.c_size_t), ("control", ctypes.c_void_p),
+                ("controllen", ctypes.c_size_t), ("flags", ctypes.c_int), ("len", ctypes.c_uint32)]
+big = ctypes.create_string_buffer(32 << 20)
+for restart in (True, False):
+    signal.siginterrupt(signal.SIGALRM, not restart)
+    for pair in (tcp, socket.socketpair):
+        for what in ("send", "write", "sendmsg", "sendmmsg"):
+            a, b = pair(); iov = Iovec(ctypes.addressof(big), len(big)); header = Mmsghdr(iov=ctypes.addressof(iov), iovlen=1)
+            signal.setitimer(signal.ITIMER_REAL, 0.05)
+            if what == "write": sent = libc.write(a.fileno(), big, len(big))
+            elif what == "send": sent = libc.send(a.fileno(), big, len(big), 0)
+            elif what == "sendmsg": sent = libc.sendmsg(a.fileno(), ctypes.byref(header), 0)
+            else:
+                messages = libc.sendmmsg(a.fileno(), ctypes.byref(header), 1, 0)
+                sent = header.len if messages == 1 else messages
+            a.close(); got = 0
+            while part := len(b.recv(1 << 20)): got += part
+            print(restart, what, 0 < sent < len(big), got == sent)
+        # Half of what was asked for has come when the signal does.
+        a, b = pair(); a.sendall(b"x" * 1000); buffer = ctypes.create_string_buffer(2000)
+        signal.setitimer(signal.ITIMER_REAL, 0.05)
+        print(restart, "recv", libc.recv(b.fileno(), buffer, 2000, socket.MSG_WAITALL))

@@ -10,7 +10,6 @@ use crate::syscalls::at::{may_wait, raise, wait_for};
 use crate::syscalls::table::Row;
 use crate::syscalls::{Args, Outcome, SysResult};
 use crate::task::Task;
-use crate::task::state::Interrupted;
 use crate::vfs::attr::FileType;
 use crate::vfs::open::OpenFile;
 
@@ -126,19 +125,6 @@ fn keep_to_file_size(task: &Task, file: &OpenFile, iovs: &mut IoVecs, at: At) ->
     Ok(())
 }
 
-/// Bytes that a write has made before it had to wait: its result if it is interrupted.
-struct Written(u64);
-
-impl Interrupted for Written {
-    fn wind_up(&mut self) -> Option<u64> {
-        Some(self.0)
-    }
-
-    fn as_any(&mut self) -> &mut dyn std::any::Any {
-        self
-    }
-}
-
 fn write_vectors(task: &mut Task, fd: i32, mut iovs: IoVecs, at: At) -> SysResult {
     let file = task.fds.get(fd)?;
     check_at(&file, &iovs, at)?;
@@ -158,7 +144,7 @@ fn write_vectors(task: &mut Task, fd: i32, mut iovs: IoVecs, at: At) -> SysResul
     match result {
         Ok(count) if count < wanted && may_wait(&file) && at_stream(&file) => {
             task.call_state.progress = before + count as u64;
-            task.call_state.extra = Some(Box::new(Written(task.call_state.progress)));
+            task.call_state.partly_done(task.call_state.progress);
             or_progress(task, &file)
         }
         Ok(count) => Ok((before + count as u64).into()),

@@ -131,6 +131,7 @@ fn send(
         && target.socket.socket_type().kind == libc::SOCK_STREAM;
     if sent < total && blocks && sent > done {
         task.call_state.progress = sent as u64;
+        task.call_state.partly_done(sent as u64);
         let timeout = target.socket_file().send_timeout_ns();
         return target.wait(task, Ready::OUT, timeout, false);
     }
@@ -186,12 +187,27 @@ fn sys_sendmmsg(task: &mut Task, args: &Args) -> SysResult {
                 task.call_state.progress = 0;
                 sent += 1;
             }
-            Ok(other) => return Ok(other),
+            Ok(other) => {
+                note_partial_message(task, header)?;
+                return Ok(other);
+            }
             Err(_) if sent > 0 => break,
             Err(error) => return Err(error),
         }
     }
     Ok(sent.into())
+}
+
+/// The first message of several waits: if it is interrupted with part of it done, that part is what the
+/// call has done.
+fn note_partial_message(task: &mut Task, header: u64) -> Result<(), Errno> {
+    let done = task.call_state.progress;
+    if done > 0 {
+        let len = header.wrapping_add(MMSG_LEN - 8);
+        task.mm.write_val(len, &(done as u32))?;
+        task.call_state.partly_done(1);
+    }
+    Ok(())
 }
 
 fn read_control(task: &Task, header: &MsgHdr) -> Result<Control, Errno> {
@@ -275,6 +291,7 @@ fn receive(
             received.len += done;
             if waits_for_all && more && !dont_wait && !target.file.nonblocking() {
                 task.call_state.progress = received.len as u64;
+                task.call_state.partly_done(received.len as u64);
                 return receive(task, target, iovecs, flags);
             }
             Ok(Ok(received))
@@ -429,6 +446,7 @@ fn sys_recvmmsg(task: &mut Task, args: &Args) -> SysResult {
                 }
             }
             Ok(Outcome::Block(mut block)) => {
+                note_partial_message(task, header)?;
                 block.deadline_ns = block.deadline_ns.or(task.call_state.deadline_ns);
                 return Ok(Outcome::Block(block));
             }

@@ -25,7 +25,25 @@ pub trait Interrupted: Send {
     fn as_any(&mut self) -> &mut dyn std::any::Any;
 }
 
+/// What a call that is partly done returns if it is interrupted.
+struct PartlyDone(u64);
+
+impl Interrupted for PartlyDone {
+    fn wind_up(&mut self) -> Option<u64> {
+        Some(self.0)
+    }
+
+    fn as_any(&mut self) -> &mut dyn std::any::Any {
+        self
+    }
+}
+
 impl CallState {
+    /// From here on an interruption is no error: the call returns `result`.
+    pub(crate) fn partly_done(&mut self, result: u64) {
+        self.extra = Some(Box::new(PartlyDone(result)));
+    }
+
     /// Forgets the last call.
     pub fn reset(&mut self) {
         self.deadline_ns = None;
