@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use crate::shared::capture::Capture;
+use crate::shared::pattern;
 use crate::world::{Bundle, LIMIT, Running, World, world};
 
 const MIB: usize = 1 << 20;
@@ -49,18 +50,6 @@ fn native(script: &str) -> String {
     let error = String::from_utf8_lossy(&done.stderr);
     assert!(done.status.success(), "{script}: {error}");
     String::from_utf8(done.stdout).unwrap()
-}
-
-/// A repeatable pattern.
-fn pattern(len: usize) -> Vec<u8> {
-    let mut state = 0x9e37_79b9_7f4a_7c15u64;
-    let mut next = || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state as u8
-    };
-    (0..len).map(|_| next()).collect()
 }
 
 /// What sha256sum says of `bytes`.

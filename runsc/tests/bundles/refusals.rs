@@ -6,7 +6,8 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use crate::world::{World, runsc, world};
+use crate::shared::runsc;
+use crate::world::{World, world};
 
 /// A change of a good configuration, and what is said about it.
 type Edit = (&'static str, fn(&mut Value), &'static str);

@@ -13,13 +13,11 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 
+use crate::shared::{PATH, eventually, runsc};
 use crate::traces::Traces;
 
 /// Nothing here takes nearly this long; a hang ends here.
 pub(crate) const LIMIT: Duration = Duration::from_secs(60);
-
-/// The environment of the tests' programs.
-const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// The tests take turns, so that what is there before and after can be compared.
 static TURN: Mutex<()> = Mutex::new(());
@@ -76,18 +74,10 @@ impl World {
 
     /// Asserts that all that the test's containers were made of is gone.
     pub(crate) fn assert_nothing_left(&self) {
-        let deadline = Instant::now() + Duration::from_secs(20);
-        loop {
-            let now = Traces::now(&self.dir.join("state"));
-            if now == self.before {
-                return;
-            }
-            assert!(
-                Instant::now() < deadline,
-                "left behind: {}",
-                now.beyond(&self.before)
-            );
-            std::thread::sleep(Duration::from_millis(5));
+        let now = || Traces::now(&self.dir.join("state"));
+        let clean = || (now() == self.before).then_some(());
+        if eventually(Duration::from_secs(20), clean).is_none() {
+            panic!("left behind: {}", now().beyond(&self.before));
         }
     }
 
@@ -163,11 +153,8 @@ impl World {
 
     /// Waits until `condition` holds.
     pub(crate) fn until(&self, what: &str, mut condition: impl FnMut() -> bool) {
-        let deadline = Instant::now() + LIMIT;
-        while !condition() {
-            assert!(Instant::now() < deadline, "{what}: not within {LIMIT:?}");
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        let seen = eventually(LIMIT, || condition().then_some(()));
+        assert!(seen.is_some(), "{what}: not within {LIMIT:?}");
     }
 }
 
@@ -224,16 +211,6 @@ pub(crate) fn make_rootfs(rootfs: &Path) {
     }
 }
 
-/// The program under test: the release build if there is one, as that is what users run.
-pub(crate) fn runsc() -> PathBuf {
-    let built = PathBuf::from(env!("CARGO_BIN_EXE_runsc"));
-    let release = built
-        .ancestors()
-        .nth(2)
-        .map(|target| target.join("release/runsc"));
-    release.filter(|path| path.is_file()).unwrap_or(built)
-}
-
 /// A command that has been started.
 pub(crate) struct Running {
     what: String,
@@ -276,22 +253,16 @@ impl Running {
     /// Waits for its end.
     pub(crate) fn finish(mut self) -> Done {
         use std::os::unix::process::ExitStatusExt;
-        let deadline = Instant::now() + LIMIT;
-        let status = loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                break status;
-            }
-            if Instant::now() > deadline {
-                let _ = self.child.kill();
-                let _ = self.child.wait();
-                let errors = fs::read_to_string(&self.stderr).unwrap_or_default();
-                panic!(
-                    "{} did not end within {LIMIT:?}: {}{errors}",
-                    self.what,
-                    self.written()
-                );
-            }
-            std::thread::sleep(Duration::from_millis(2));
+        let ended = eventually(LIMIT, || self.child.try_wait().unwrap());
+        let Some(status) = ended else {
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+            let errors = fs::read_to_string(&self.stderr).unwrap_or_default();
+            panic!(
+                "{} did not end within {LIMIT:?}: {}{errors}",
+                self.what,
+                self.written()
+            );
         };
         let read = |path: &Path| {
             let bytes = fs::read(path).unwrap_or_default();

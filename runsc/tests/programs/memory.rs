@@ -15,7 +15,7 @@ pub(crate) const ALL: &[NetworkCase] = &[NetworkCase {
 const HOG: &str = "l = []\nwhile True: l.append(b'x' * (1 << 20))";
 
 fn limited(argv: &[&str]) -> Command {
-    let mut command = Command::new(run::runsc());
+    let mut command = Command::new(crate::shared::runsc());
     command
         .args(["--network=none", "do", "--memory", "200M", "--"])
         .args(argv);

@@ -11,6 +11,8 @@ use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 
+use crate::shared::{PATH, eventually, pattern, runsc};
+
 /// `Err` says what was expected and what was seen.
 pub(crate) type Outcome = Result<(), String>;
 
@@ -22,16 +24,6 @@ const LIMIT: Duration = Duration::from_secs(120);
 
 /// How long what should end at once may take before harder means are used.
 const PATIENCE: Duration = Duration::from_secs(10);
-
-/// The program under test: the release build if there is one, as that is what users run.
-pub(crate) fn runsc() -> PathBuf {
-    let built = PathBuf::from(env!("CARGO_BIN_EXE_runsc"));
-    let release = built
-        .ancestors()
-        .nth(2)
-        .map(|target| target.join("release/runsc"));
-    release.filter(|path| path.is_file()).unwrap_or(built)
-}
 
 /// Puts this process into a network namespace of its own, so that the devices and addresses of the
 /// sandboxes collide with nothing of the machine's.
@@ -45,15 +37,7 @@ pub(crate) fn prepare() -> Result<(), String> {
 
 /// True if `program` is on the path (or is an existing absolute path).
 pub(crate) fn installed(program: &str) -> bool {
-    let dirs = [
-        "/usr/local/sbin",
-        "/usr/local/bin",
-        "/usr/sbin",
-        "/usr/bin",
-        "/sbin",
-        "/bin",
-    ];
-    dirs.iter()
+    PATH.split(':')
         .any(|dir| Path::new(dir).join(program).is_file())
 }
 
@@ -122,10 +106,7 @@ pub(crate) fn sandboxed_at(ip: Ipv4Addr, script: &str) -> Command {
 pub(crate) fn clean(command: &mut Command) {
     command
         .env_clear()
-        .env(
-            "PATH",
-            "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-        )
+        .env("PATH", PATH)
         .env("HOME", "/tmp")
         .env("LC_ALL", "C.UTF-8")
         .current_dir("/tmp")
@@ -178,14 +159,7 @@ fn collect(mut child: Child) -> Result<Finished, String> {
 }
 
 fn wait(child: &mut Child, limit: Duration) -> Option<ExitStatus> {
-    let deadline = Instant::now() + limit;
-    while Instant::now() < deadline {
-        if let Ok(Some(status)) = child.try_wait() {
-            return Some(status);
-        }
-        std::thread::sleep(Duration::from_millis(2));
-    }
-    None
+    eventually(limit, || child.try_wait().ok().flatten())
 }
 
 /// Kills the whole group and reaps the child. The sandbox is a grandchild in a group of its own, and
@@ -196,10 +170,9 @@ pub(crate) fn end(child: &mut Child) {
     let sandboxes = std::fs::read_to_string(of_child).unwrap_or_default();
     let _ = killpg(group, Signal::SIGKILL);
     let _ = child.wait();
-    let deadline = Instant::now() + LIMIT;
-    while sandboxes.split_whitespace().any(lives) && Instant::now() < deadline {
-        std::thread::sleep(Duration::from_millis(1));
-    }
+    eventually(LIMIT, || {
+        (!sandboxes.split_whitespace().any(lives)).then_some(())
+    });
 }
 
 /// Whether a process is there, and not only as a zombie without threads (those hold its files).
@@ -223,16 +196,13 @@ fn end_gently(child: &mut Child) {
 /// Waits until the links of sandboxes are gone: the kernel takes a device away a moment after the
 /// process that had it has ended, and until then its address is in use.
 fn links_gone() {
-    let deadline = Instant::now() + PATIENCE;
     let table = || std::fs::read_to_string("/proc/thread-self/net/dev").unwrap_or_default();
     let linked = |table: String| {
         table
             .lines()
             .any(|line| line.trim_start().starts_with("runsc"))
     };
-    while linked(table()) && Instant::now() < deadline {
-        std::thread::sleep(Duration::from_millis(2));
-    }
+    eventually(PATIENCE, || (!linked(table())).then_some(()));
 }
 
 /// A server in the background, ended when dropped.
@@ -307,16 +277,8 @@ impl Drop for Server {
 /// Writes `bytes` of a repeatable pattern to a file and returns its path.
 pub(crate) fn pattern_file(name: &str, bytes: usize) -> Result<PathBuf, String> {
     let path = std::env::temp_dir().join(format!("runsc-test-{}-{name}", std::process::id()));
+    let block = pattern(bytes.min(1 << 20));
     let mut file = std::fs::File::create(&path).map_err(|e| e.to_string())?;
-    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
-    let block: Vec<u8> = (0..1 << 16)
-        .map(|_| {
-            state = state
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1);
-            (state >> 56) as u8
-        })
-        .collect();
     let mut left = bytes;
     while left > 0 {
         let now = left.min(block.len());
