@@ -58,215 +58,164 @@ fn what_is_used_up_is_refused_as_on_linux() {
     same_lines("exhaust.c", &[PlatformKind::Systrap]);
 }
 
-/// Where the Sentry's answer is another one, on purpose or until somebody needs Linux's: call and
-/// argument, values (empty for all), and why.
-const KNOWN: &[(&str, &str, &str)] = &[
-    ("mmap[1]", "", "memory is not overcommitted by a heuristic"),
+/// Where the Sentry's answer is another one, on purpose or until somebody needs Linux's: why, in which
+/// calls and arguments, and for which values (empty for all).
+const KNOWN: &[(&str, &[&str], &str)] = &[
     (
-        "write[0]",
-        "fd19",
+        "memory is not overcommitted by a heuristic",
+        &["mmap[1]"],
+        "",
+    ),
+    (
         "an eventfd takes longer writes, as Linux before 6.8",
-    ),
-    ("write pipe[0]", "fd19", "an eventfd takes longer writes"),
-    ("write null[0]", "fd19", "an eventfd takes longer writes"),
-    ("write socket[0]", "fd19", "an eventfd takes longer writes"),
-    ("write memfd[0]", "fd19", "an eventfd takes longer writes"),
-    ("write eventfd[2]", "", "an eventfd takes longer writes"),
-    (
-        "writev[0]",
+        &[
+            "write[0]",
+            "write pipe[0]",
+            "write null[0]",
+            "write socket[0]",
+            "write memfd[0]",
+            "writev[0]",
+            "sendfile[0]",
+        ],
         "fd19",
-        "one write to an eventfd is one addition",
     ),
-    ("sendfile[0]", "fd19", "an eventfd takes longer writes"),
     (
-        "write pipe[2]",
+        "an eventfd takes longer writes, as Linux before 6.8",
+        &["write eventfd[2]"],
         "",
-        "how much of a faulting buffer arrives depends on Linux's buffers",
     ),
     (
-        "write socket[2]",
+        "how much of a faulting buffer arrives depends on Linux's buffers",
+        &["write pipe[2]", "write socket[2]"],
         "",
-        "how much of a faulting buffer arrives depends on Linux's buffers",
     ),
     (
-        "lseek[0]",
-        "fd18 fd19 fd20 fd21",
         "seeking without effect depends on the kernel's version",
+        &["lseek[0]"],
+        "fd18 fd19 fd20 fd21",
     ),
-    ("pread64[0]", "fd24", "pidfds are seekable in newer kernels"),
     (
-        "pwrite64[0]",
-        "fd24",
         "pidfds are seekable in newer kernels",
-    ),
-    ("preadv[0]", "fd24", "pidfds are seekable in newer kernels"),
-    ("pwritev[0]", "fd24", "pidfds are seekable in newer kernels"),
-    ("preadv2[0]", "fd24", "pidfds are seekable in newer kernels"),
-    (
-        "pwritev2[0]",
+        &[
+            "pread64[0]",
+            "pwrite64[0]",
+            "preadv[0]",
+            "pwritev[0]",
+            "preadv2[0]",
+            "pwritev2[0]",
+        ],
         "fd24",
-        "pidfds are seekable in newer kernels",
     ),
     (
-        "ftruncate[0]",
-        "fd24",
         "pidfds have a file system in newer kernels",
-    ),
-    (
-        "fallocate[0]",
+        &["ftruncate[0]", "fallocate[0]", "sync_file_range[0]"],
         "fd24",
-        "pidfds have a file system in newer kernels",
     ),
     (
-        "sync_file_range[0]",
-        "fd24",
-        "pidfds have a file system in newer kernels",
-    ),
-    (
-        "copy_file_range[0]",
-        "",
         "files without contents differ by the kernel's version",
-    ),
-    (
-        "copy_file_range[2]",
+        &[
+            "copy_file_range[0]",
+            "copy_file_range[2]",
+            "splice[0]",
+            "splice[2]",
+            "splice file[0]",
+            "splice file[2]",
+        ],
         "",
-        "files without contents differ by the kernel's version",
     ),
     (
-        "sendfile[1]",
+        "files without contents differ by the kernel's version",
+        &["sendfile[1]"],
         "fd18 fd19 fd20 fd21 fd24 fd25",
-        "files without contents differ by the kernel's version",
     ),
     (
-        "splice[0]",
-        "",
-        "files without contents differ by the kernel's version",
-    ),
-    (
-        "splice[2]",
-        "",
-        "files without contents differ by the kernel's version",
-    ),
-    (
-        "splice file[0]",
-        "",
-        "files without contents differ by the kernel's version",
-    ),
-    (
-        "splice file[2]",
-        "",
-        "files without contents differ by the kernel's version",
-    ),
-    (
-        "fchmod[0]",
-        "",
         "whether files without a path have a mode depends on the kernel's version",
+        &["fchmod[0]"],
+        "",
     ),
     (
-        "fchown[0]",
-        "",
         "whether files without a path have an owner depends on the kernel's version",
+        &["fchown[0]"],
+        "",
     ),
     (
-        "fsetxattr[0]",
-        "",
         "AT_FDCWD and files without a path differ by the kernel's version",
-    ),
-    (
-        "fgetxattr[0]",
+        &["fsetxattr[0]", "fgetxattr[0]"],
         "",
-        "AT_FDCWD and files without a path differ by the kernel's version",
     ),
     (
-        "ioctl[0]",
-        "fd18",
         "epoll has ioctls of its own in newer kernels",
-    ),
-    (
-        "ioctl TCGETS[0]",
+        &["ioctl[0]", "ioctl TCGETS[0]", "ioctl nonsense[0]"],
         "fd18",
-        "epoll has ioctls of its own in newer kernels",
     ),
     (
-        "ioctl nonsense[0]",
-        "fd18",
-        "epoll has ioctls of its own in newer kernels",
+        "newer kernels check the size first",
+        &["mremap[0]"],
+        "-4096",
     ),
-    ("mremap[0]", "-4096", "newer kernels check the size first"),
     (
-        "pwrite64[3]",
-        "1099511627776",
         "files in memory end where memory does",
-    ),
-    (
-        "pwritev[3]",
+        &["pwrite64[3]", "pwritev[3]", "fallocate[2]"],
         "1099511627776",
-        "files in memory end where memory does",
-    ),
-    ("truncate[1]", "", "files in memory end where memory does"),
-    ("ftruncate[1]", "", "files in memory end where memory does"),
-    (
-        "fallocate[2]",
-        "1099511627776",
-        "files in memory end where memory does",
     ),
     (
-        "fallocate length[3]",
+        "files in memory end where memory does",
+        &["truncate[1]", "ftruncate[1]", "fallocate length[3]"],
         "",
-        "files in memory end where memory does",
     ),
-    ("clock_nanosleep[0]", "", "no CPU-time clocks"),
-    ("timer_create[0]", "", "no CPU-time clocks"),
     (
-        "timer_create[1]",
-        "edge",
+        "no CPU-time clocks",
+        &["clock_nanosleep[0]", "timer_create[0]"],
+        "",
+    ),
+    (
         "what SIGEV_NONE does not use is not read",
+        &["timer_create[1]"],
+        "edge",
     ),
-    ("getitimer[0]", "1", "no CPU-time timers"),
-    ("setitimer[0]", "1", "no CPU-time timers"),
+    ("no CPU-time timers", &["getitimer[0]", "setitimer[0]"], "1"),
     (
-        "connect unix[0]",
-        "fd17",
         "a stream socket says EAFNOSUPPORT",
+        &["connect unix[0]"],
+        "fd17",
     ),
-    ("sendto[4]", "odd", "there is no route to where that leads"),
     (
-        "getsockopt TCP_INFO[0]",
-        "fd16",
+        "there is no route to where that leads",
+        &["sendto[4]"],
+        "odd",
+    ),
+    (
         "an unknown option is ENOPROTOOPT",
+        &["getsockopt TCP_INFO[0]"],
+        "fd16",
     ),
     (
-        "getsockopt SO_PEERCRED[0]",
-        "fd16 fd17",
         "SO_PEERCRED of AF_UNIX only",
+        &["getsockopt SO_PEERCRED[0]"],
+        "fd16 fd17",
     ),
-    ("umount2[1]", "7", "no MNT_EXPIRE"),
+    ("no MNT_EXPIRE", &["umount2[1]"], "7"),
     (
-        "futex unlock pi[0]",
-        "odd edge",
         "alignment is checked before the owner",
+        &["futex unlock pi[0]"],
+        "odd edge",
     ),
     (
-        "sched_getaffinity[1]",
-        "2147483648",
         "the length is not multiplied",
+        &["sched_getaffinity[1]"],
+        "2147483648",
     ),
     (
-        "sched_get_priority_max[0]",
-        "7",
         "SCHED_EXT depends on the kernel's version",
+        &["sched_get_priority_max[0]"],
+        "7",
     ),
-    ("memfd_create[1]", "", "no huge pages"),
-    ("membarrier[0]", "", "no barrier commands are offered"),
+    ("no huge pages", &["memfd_create[1]"], ""),
+    ("SYNC_CORE and RSEQ are not offered", &["membarrier[0]"], ""),
     (
-        "setxattr[3]",
-        "4096",
         "limits of values are the file system's",
-    ),
-    (
-        "fsetxattr[3]",
+        &["setxattr[3]", "fsetxattr[3]"],
         "4096",
-        "limits of values are the file system's",
     ),
 ];
 
@@ -284,10 +233,11 @@ fn answers(output: &str) -> BTreeMap<&str, BTreeMap<&str, &str>> {
 }
 
 fn known(call: &str, value: &str) -> Option<&'static str> {
-    let applies = |(name, values, _): &&(&str, &str, &str)| {
-        *name == call && (values.is_empty() || values.split(' ').any(|known| known == value))
+    let applies = |(_, calls, values): &&(&str, &[&str], &str)| {
+        let concerned = values.is_empty() || values.split(' ').any(|known| known == value);
+        concerned && calls.contains(&call)
     };
-    KNOWN.iter().find(applies).map(|(_, _, why)| *why)
+    KNOWN.iter().find(applies).map(|(why, _, _)| *why)
 }
 
 /// Compares call by call; a known difference is shown, any other one is returned.
