@@ -56,6 +56,12 @@ pub enum SocketError {
     /// ENOPROTOOPT: the peer's host has no such protocol, or there is no such option.
     #[error("protocol or option not available")]
     NoProtocol,
+    /// ENODEV: there is no such interface.
+    #[error("no such interface")]
+    NoDevice,
+    /// EPROTO: the peer's host did not understand a header.
+    #[error("protocol error")]
+    Protocol,
     /// EMSGSIZE: the datagram is larger than can be sent.
     #[error("message too long")]
     MessageTooLong,

@@ -23,6 +23,8 @@ pub fn errno(error: SocketError) -> i32 {
         SocketError::Pipe => libc::EPIPE,
         SocketError::NetUnreachable => libc::ENETUNREACH,
         SocketError::HostUnreachable => libc::EHOSTUNREACH,
+        SocketError::Protocol => libc::EPROTO,
+        SocketError::NoDevice => libc::ENODEV,
         SocketError::NoProtocol => libc::ENOPROTOOPT,
         SocketError::MessageTooLong => libc::EMSGSIZE,
         SocketError::NoBuffers => libc::ENOBUFS,

@@ -5,13 +5,12 @@ use std::net::{Shutdown, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::blocking::Socket;
+use super::blocking::{Socket, family_of};
 use super::errno::to_io;
 use super::net::Net;
 use crate::error::SocketError;
 use crate::socket::tcp::TcpOption;
-use crate::socket::{self, Readiness, SocketId};
-use crate::stack::Stack;
+use crate::socket::{self, Family, Readiness, SocketId};
 
 /// The accept queue's length that [`TcpListener::bind`] asks for, as the standard library does.
 const BACKLOG: i32 = 128;
@@ -35,7 +34,7 @@ impl TcpListener {
     /// # Errors
     /// As [`TcpListener::bind`].
     pub fn bind_with_backlog(net: &Net, addr: SocketAddr, backlog: i32) -> io::Result<Self> {
-        let socket = new_socket(net);
+        let socket = new_socket(net, family_of(addr));
         // As the standard library: a port whose old connections are in TIME-WAIT can be listened on.
         socket.call(|stack, id| stack.tcp_set_option(id, TcpOption::ReuseAddr(true)))?;
         socket.call(|stack, id| stack.tcp_bind(id, addr))?;
@@ -108,7 +107,7 @@ impl TcpStream {
     }
 
     fn connect_for(net: &Net, addr: SocketAddr, timeout: Option<Duration>) -> io::Result<Self> {
-        let socket = new_socket(net);
+        let socket = new_socket(net, family_of(addr));
         let begun = net.with(|stack| stack.tcp_connect(socket.id(), addr));
         match begun {
             Ok(()) => {}
@@ -216,8 +215,8 @@ impl TcpStream {
     }
 }
 
-fn new_socket(net: &Net) -> Socket {
-    let id = net.with(Stack::tcp_open);
+fn new_socket(net: &Net, family: Family) -> Socket {
+    let id = net.with(|stack| stack.tcp_open_of(family));
     Socket::new(net, id)
 }
 

@@ -1,7 +1,7 @@
 //! TUN and TAP interfaces: packets (TUN) or frames (TAP) exchanged with this machine's kernel.
 
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::os::fd::{BorrowedFd, OwnedFd};
 
 use super::packet_io::PacketIo;
@@ -90,8 +90,11 @@ impl TunDevice {
     ///
     /// # Errors
     /// `PermissionDenied` without CAP_NET_ADMIN.
-    pub fn configure_host(&self, addr: Ipv4Addr, prefix_len: u8) -> io::Result<()> {
-        iface::set_ipv4(&self.name, addr, prefix_len)?;
+    pub fn configure_host(&self, addr: impl Into<IpAddr>, prefix_len: u8) -> io::Result<()> {
+        match addr.into() {
+            IpAddr::V4(addr) => iface::set_ipv4(&self.name, addr, prefix_len)?,
+            IpAddr::V6(addr) => iface::add_ipv6(&self.name, addr, prefix_len)?,
+        }
         iface::set_up(&self.name)
     }
 

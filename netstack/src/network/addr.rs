@@ -23,6 +23,18 @@ impl Cidr {
         }
     }
 
+    /// The prefix that holds every address of the family of `addr`.
+    pub const fn all_of(addr: IpAddr) -> Self {
+        let addr = match addr {
+            IpAddr::V4(_) => return Self::all_v4(),
+            IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+        };
+        Self {
+            addr,
+            prefix_len: 0,
+        }
+    }
+
     /// The address, host bits included.
     pub fn addr(&self) -> IpAddr {
         self.addr
@@ -115,11 +127,12 @@ fn bits(addr: IpAddr) -> u8 {
     if addr.is_ipv4() { 32 } else { 128 }
 }
 
-/// True for addresses that no unicast packet comes from: multicast, limited broadcast, class E.
+/// True for addresses that no unicast packet comes from: multicast, limited broadcast, class E, and IPv4
+/// addresses within IPv6 ones, which are for sockets only.
 pub(crate) fn is_bad_source(addr: IpAddr) -> bool {
     match addr {
         IpAddr::V4(addr) => addr.octets()[0] >= 224,
-        IpAddr::V6(addr) => addr.is_multicast(),
+        IpAddr::V6(addr) => addr.is_multicast() || addr.to_ipv4_mapped().is_some(),
     }
 }
 

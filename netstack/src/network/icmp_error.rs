@@ -1,9 +1,11 @@
-//! ICMP errors as the transport of the packet concerned sees them.
+//! ICMP errors of both families: what those we receive mean to the transport of the packet concerned,
+//! and what we have to say of packets that we receive.
 
 use std::net::SocketAddr;
 
 use crate::error::SocketError;
-use crate::wire::icmpv4::{Icmpv4Repr, unreachable};
+use crate::wire::icmpv4::{self, Icmpv4Repr, unreachable};
+use crate::wire::icmpv6::{self, Icmpv6Repr, parameter};
 
 /// An ICMP error about a packet that we sent (or the same news from our own neighbour table).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,7 +58,7 @@ impl IcmpCause {
                 }
             }
             Icmpv4Repr::TimeExceeded { .. } => (E::HostUnreachable, false),
-            Icmpv4Repr::ParameterProblem { .. } => (E::NoProtocol, true),
+            Icmpv4Repr::ParameterProblem { .. } => (E::Protocol, true),
             _ => return None,
         };
         Some(Self {
@@ -64,6 +66,87 @@ impl IcmpCause {
             hard,
             mtu: None,
         })
+    }
+
+    /// The same for IPv6 (Linux `icmpv6_err_convert`).
+    pub(crate) fn of_v6(message: &Icmpv6Repr) -> Option<Self> {
+        use SocketError as E;
+        use icmpv6::unreachable;
+        let (error, hard) = match *message {
+            Icmpv6Repr::PacketTooBig { mtu } => {
+                return Some(Self {
+                    error: E::MessageTooLong,
+                    hard: false,
+                    mtu: Some(mtu),
+                });
+            }
+            Icmpv6Repr::Unreachable { code } => match code {
+                unreachable::NO_ROUTE => (E::NetUnreachable, false),
+                unreachable::SCOPE | unreachable::ADDRESS => (E::HostUnreachable, false),
+                unreachable::PORT => (E::Refused, true),
+                // Prohibited, source address failed a policy, route rejected.
+                unreachable::PROHIBITED | 5 | 6 => (E::Access, true),
+                _ => return None,
+            },
+            Icmpv6Repr::TimeExceeded { .. } => (E::HostUnreachable, false),
+            Icmpv6Repr::ParameterProblem { .. } => (E::Protocol, true),
+            _ => return None,
+        };
+        Some(Self {
+            error,
+            hard,
+            mtu: None,
+        })
+    }
+}
+
+/// What is wrong with a packet that we received, to be said to who sent it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Problem {
+    /// Nobody listens on its port.
+    Port,
+    /// Nobody handles its protocol, which is named at this offset.
+    Protocol { at: usize },
+    /// The rest of its fragments did not come in time.
+    ReassemblyTime,
+    /// The field at this offset has a bad value (IPv6).
+    Field { at: usize },
+    /// The option at this offset is unknown; `multicast`: this is said of packets to groups too (IPv6).
+    Option { at: usize, multicast: bool },
+    /// A first fragment without the whole header chain (IPv6, RFC 7112).
+    HeaderChain,
+}
+
+impl Problem {
+    /// The message in IPv4; `None` for what only IPv6 has.
+    pub(crate) fn to_v4(self) -> Option<Icmpv4Repr> {
+        let unreachable = |code| Some(Icmpv4Repr::Unreachable { code, mtu: 0 });
+        match self {
+            Self::Port => unreachable(icmpv4::unreachable::PORT),
+            Self::Protocol { .. } => unreachable(icmpv4::unreachable::PROTOCOL),
+            Self::ReassemblyTime => Some(Icmpv4Repr::TimeExceeded { code: 1 }),
+            Self::Field { .. } | Self::Option { .. } | Self::HeaderChain => None,
+        }
+    }
+
+    /// The message in IPv6.
+    pub(crate) fn to_v6(self) -> Icmpv6Repr {
+        let (code, at) = match self {
+            Self::Port => {
+                return Icmpv6Repr::Unreachable {
+                    code: icmpv6::unreachable::PORT,
+                };
+            }
+            Self::ReassemblyTime => return Icmpv6Repr::TimeExceeded { code: 1 },
+            Self::Protocol { at } => (parameter::NEXT_HEADER, at),
+            Self::Field { at } => (parameter::FIELD, at),
+            Self::Option { at, .. } => (parameter::OPTION, at),
+            Self::HeaderChain => (parameter::HEADER_CHAIN, 0),
+        };
+        Icmpv6Repr::ParameterProblem {
+            code,
+            pointer: at as u32,
+        }
     }
 }
 
@@ -82,5 +165,16 @@ mod tests {
             IcmpCause::of(&Icmpv4Repr::EchoReply { ident: 0, seq: 0 }),
             None
         );
+    }
+
+    #[test]
+    fn ipv6_says_the_same_in_other_numbers() {
+        let cause = |code| IcmpCause::of_v6(&Icmpv6Repr::Unreachable { code });
+        assert_eq!(cause(4).unwrap().error, SocketError::Refused);
+        assert_eq!(cause(1).unwrap().error, SocketError::Access);
+        assert!(cause(4).unwrap().hard && !cause(3).unwrap().hard);
+        assert_eq!(cause(7), None);
+        let too_big = IcmpCause::of_v6(&Icmpv6Repr::PacketTooBig { mtu: 1300 });
+        assert_eq!(too_big.unwrap().mtu, Some(1300));
     }
 }

@@ -5,8 +5,10 @@ pub mod icmp_error;
 pub mod icmp_limit;
 pub(crate) mod ident;
 pub(crate) mod pmtu;
+pub(crate) mod quote;
 pub(crate) mod reassembly;
 pub mod route;
+pub(crate) mod source;
 pub mod stats;
 
 use std::net::IpAddr;
@@ -19,6 +21,18 @@ use smallvec::SmallVec;
 /// Index of an interface in its stack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct IfaceId(pub u16);
+
+impl IfaceId {
+    /// The number that applications know it by (`if_nametoindex`, scopes of addresses): from 1 on.
+    pub fn index(self) -> u32 {
+        u32::from(self.0) + 1
+    }
+
+    /// The interface with a number; `None` for what can be nobody's.
+    pub fn from_index(index: u32) -> Option<Self> {
+        u16::try_from(index.checked_sub(1)?).ok().map(Self)
+    }
+}
 
 /// IP protocol numbers that the stack handles.
 pub mod proto {

@@ -1,16 +1,17 @@
-//! What routers have said of the path MTU to a host (RFC 1191, Linux `ip_rt_update_pmtu`).
+//! What routers have said of the path MTU to a host (RFC 1191, RFC 8201, Linux `ip_rt_update_pmtu`).
 
 use std::collections::HashMap;
 use std::net::IpAddr;
 
 use crate::rng::{KeyedState, Rng};
 use crate::time::{Duration, Instant};
+use crate::wire::ipv6;
 
 /// A learned MTU is forgotten after this long (Linux `mtu_expires`, RFC 1191 section 6.3).
 const EXPIRES: Duration = Duration::from_secs(600);
 /// Hosts remembered; a flood of forged errors cannot take more memory than this.
 const ENTRIES_MAX: usize = 4096;
-/// The least MTU that is believed (Linux `min_pmtu`): a forged smaller one would make every packet tiny.
+/// The least MTU that is believed of IPv4 (Linux `min_pmtu`): a forged smaller one would make every packet tiny.
 pub(crate) const MIN_PMTU: u32 = 552;
 
 /// Path MTUs by destination.
@@ -55,7 +56,10 @@ impl PmtuCache {
         link_mtu: u32,
     ) -> Option<u32> {
         let said = if mtu == 0 { plateau(old_len) } else { mtu };
-        let mtu = said.max(MIN_PMTU);
+        let mtu = said.max(match dst {
+            IpAddr::V4(_) => MIN_PMTU,
+            IpAddr::V6(_) => ipv6::MTU_MIN,
+        });
         if mtu >= self.mtu(now, dst, link_mtu) {
             return None;
         }
@@ -101,6 +105,9 @@ mod tests {
         assert_eq!(cache.mtu(now + EXPIRES, dst, 1500), 1500);
         assert_eq!(cache.lower(now, dst, 0, 1400, 1500), Some(1006));
         assert_eq!(cache.lower(now, dst, 10, 1400, 1500), Some(MIN_PMTU));
+        let dst = "2001:db8::1".parse().unwrap();
+        assert_eq!(cache.lower(now, dst, 10, 1400, 1500), Some(1280));
+        assert_eq!(cache.lower(now, dst, 0, 1400, 1280), None);
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! Reassembly of IPv4 datagrams (RFC 791), bounded in memory, time and pieces. Fragments that overlap
-//! drop the whole datagram: honest senders don't make them (as RFC 5722 demands for IPv6).
+//! Reassembly of datagrams of both families (RFC 791, RFC 8200 section 4.5), bounded in memory, time and
+//! pieces. Fragments that overlap drop the whole datagram: honest senders don't make them (RFC 5722).
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
@@ -8,12 +8,12 @@ use crate::buf::{Bytes, BytesMut};
 use crate::rng::{KeyedState, Rng};
 use crate::time::{Duration, Instant};
 
-/// Fragments of one datagram at most: the largest one in pieces of an MTU of 576.
+/// Fragments of one datagram at most: the largest one in pieces of an IPv4 MTU of 576.
 const PIECES_MAX: usize = 120;
 /// What a fragment costs beside its bytes.
 const PIECE_OVERHEAD: usize = 256;
-/// Payload bytes at most.
-const DATAGRAM_MAX: usize = 65_535 - 20;
+/// Payload bytes at most; whoever joins them looks at what the family's length field holds.
+const DATAGRAM_MAX: usize = 65_535;
 
 /// Which datagram a fragment belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -21,6 +21,7 @@ pub(crate) struct FragmentKey {
     pub(crate) src: IpAddr,
     pub(crate) dst: IpAddr,
     pub(crate) id: u32,
+    /// The protocol; 0 in IPv6, where it does not count.
     pub(crate) proto: u8,
 }
 
@@ -31,7 +32,7 @@ pub(crate) struct Fragment {
     pub(crate) offset: usize,
     /// More follow.
     pub(crate) more: bool,
-    /// The IP header.
+    /// The IP header, in IPv6 up to the end of the fragment header.
     pub(crate) header: Bytes,
     /// What follows the header.
     pub(crate) payload: Bytes,
@@ -42,13 +43,38 @@ pub(crate) struct Fragment {
 pub(crate) enum Reassembled {
     /// The datagram is not whole yet.
     Waiting,
-    /// The header of the first fragment and the whole payload behind it.
-    Whole { packet: Bytes, header_len: usize },
+    /// It is.
+    Whole(Whole),
     /// The whole datagram was dropped: its pieces overlap.
     Overlap,
     /// The fragment was dropped: impossible length, or no room.
     Refused,
 }
+
+/// A whole datagram.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Whole {
+    /// The header of its first fragment.
+    pub(crate) header: Bytes,
+    /// Its payload, in order.
+    pieces: Vec<Bytes>,
+}
+
+impl Whole {
+    /// The payload behind `header`.
+    pub(crate) fn join(&self, header: &[u8]) -> BytesMut {
+        let len: usize = self.pieces.iter().map(Bytes::len).sum();
+        let mut packet = BytesMut::with_capacity(header.len() + len);
+        packet.extend_from_slice(header);
+        self.pieces
+            .iter()
+            .for_each(|piece| packet.extend_from_slice(piece));
+        packet
+    }
+}
+
+/// Header and payload of a first fragment.
+type First = (Bytes, Bytes);
 
 /// Datagrams that wait for the rest of their pieces.
 #[derive(Debug)]
@@ -122,8 +148,8 @@ impl Reassembly {
         if !partial.is_whole() {
             return Reassembled::Waiting;
         }
-        match self.forget(&key).and_then(Partial::join) {
-            Some((packet, header_len)) => Reassembled::Whole { packet, header_len },
+        match self.forget(&key).and_then(Partial::finish) {
+            Some(whole) => Reassembled::Whole(whole),
             None => Reassembled::Refused,
         }
     }
@@ -138,17 +164,18 @@ impl Reassembly {
         self.order.keys().next().map(|(deadline, _)| *deadline)
     }
 
-    /// Drops a datagram whose time has ended. Returns the header and first bytes of its first
-    /// fragment, if that came, for the ICMP error.
-    pub(crate) fn expire_one(&mut self, now: Instant) -> Option<Option<(Bytes, Bytes)>> {
+    /// Drops a datagram whose time has ended. Returns its first fragment too, if that came, for the
+    /// ICMP error.
+    pub(crate) fn expire_one(&mut self, now: Instant) -> Option<(FragmentKey, Option<First>)> {
         let mut due = self.order.iter();
         let key = *due.next().filter(|((deadline, _), _)| *deadline <= now)?.1;
         let partial = self.forget(&key)?;
         let first = partial.pieces.into_iter().next();
-        Some(match (partial.header, first) {
+        let first = match (partial.header, first) {
             (Some(header), Some((0, payload))) => Some((header, payload)),
             _ => None,
-        })
+        };
+        Some((key, first))
     }
 
     fn forget(&mut self, key: &FragmentKey) -> Option<Partial> {
@@ -242,14 +269,10 @@ impl Partial {
         self.len == Some(at)
     }
 
-    fn join(self) -> Option<(Bytes, usize)> {
+    fn finish(self) -> Option<Whole> {
         let header = self.header?;
-        let mut packet = BytesMut::with_capacity(header.len() + self.len?);
-        packet.extend_from_slice(&header);
-        self.pieces
-            .iter()
-            .for_each(|(_, piece)| packet.extend_from_slice(piece));
-        Some((packet.freeze(), header.len()))
+        let pieces = self.pieces.into_iter().map(|(_, piece)| piece).collect();
+        Some(Whole { header, pieces })
     }
 }
 
@@ -340,7 +363,7 @@ mod tests {
         let empty = fragment(&data, 8, 8);
         assert_eq!(add(&mut table, 1, empty), Reassembled::Refused);
         let past_end = Fragment {
-            offset: 65_528,
+            offset: 65_496 + 8,
             ..fragment(&data, 0, 40)
         };
         assert_eq!(add(&mut table, 1, past_end), Reassembled::Refused);
@@ -366,8 +389,8 @@ mod tests {
         assert_eq!(table.expire_one(Instant::ZERO), None);
         let end = Instant::ZERO + TIME;
         let mut quotes = [
-            table.expire_one(end).unwrap(),
-            table.expire_one(end).unwrap(),
+            table.expire_one(end).unwrap().1,
+            table.expire_one(end).unwrap().1,
         ];
         quotes.sort();
         assert!(quotes[0].is_none() && quotes[1].is_some());
@@ -389,8 +412,10 @@ mod tests {
                     prop_assert_eq!(verdict, Reassembled::Waiting);
                     prop_assert_eq!(add(&mut table, 1, piece), Reassembled::Waiting);
                 } else {
-                    let packet = Bytes::from([b"header", &data[..]].concat());
-                    prop_assert_eq!(verdict, Reassembled::Whole { packet, header_len: 6 });
+                    let Reassembled::Whole(whole) = verdict else {
+                        return Err(TestCaseError::fail("not whole"));
+                    };
+                    prop_assert_eq!(&whole.join(&whole.header)[..], &[b"header", &data[..]].concat()[..]);
                 }
             }
             prop_assert_eq!(table.bytes, 0);

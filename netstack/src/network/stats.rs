@@ -1,10 +1,104 @@
 //! Counters of the network layer.
 
-use crate::stats::counters;
+use std::net::IpAddr;
+
+use crate::stats::{counters, family_counters};
+
+family_counters! {
+    /// One family of IP, with one counter for each reason to drop.
+    IpStats {
+        /// Packets received at the IP layer.
+        in_receives = ["IpInReceives", "Ip6InReceives"],
+        /// Bytes received at the IP layer.
+        in_octets = ["IpExtInOctets", "Ip6InOctets"],
+        /// Headers with a bad version or length.
+        in_hdr_errors = ["IpInHdrErrors", "Ip6InHdrErrors"],
+        /// Packets shorter than their length field.
+        in_truncated_pkts = ["IpExtInTruncatedPkts", "Ip6InTruncatedPkts"],
+        /// Headers with a bad checksum.
+        in_csum_errors = ["IpExtInCsumErrors", ""],
+        /// Headers with malformed options, or too many.
+        in_option_errors = ["IpInOptionErrors", "Ip6InOptionErrors"],
+        /// Packets with a source route, which is not honoured.
+        in_source_route = ["IpInSourceRoute", "Ip6InRoutingHeaders"],
+        /// Sources that cannot be: multicast, broadcast, 0/8, mapped IPv4, our own or loopback on a link.
+        in_martian_src = ["IpInMartianSource", "Ip6InMartianSource"],
+        /// Destinations that are not ours.
+        in_addr_errors = ["IpInAddrErrors", "Ip6InAddrErrors"],
+        /// Unicast packets in a link broadcast or multicast.
+        in_link_group = ["IpInLinkGroup", "Ip6InLinkGroup"],
+        /// Protocols that nobody handles.
+        in_unknown_protos = ["IpInUnknownProtos", "Ip6InUnknownProtos"],
+        /// Packets delivered to a transport.
+        in_delivers = ["IpInDelivers", "Ip6InDelivers"],
+        /// Packets sent by local transports.
+        out_requests = ["IpOutRequests", "Ip6OutRequests"],
+        /// Packets refused because a transmit queue was full.
+        out_discards = ["IpOutDiscards", "Ip6OutDiscards"],
+        /// Packets for which there was no route.
+        out_no_routes = ["IpOutNoRoutes", "Ip6OutNoRoutes"],
+        /// Fragments received.
+        reasm_reqds = ["IpReasmReqds", "Ip6ReasmReqds"],
+        /// Datagrams reassembled.
+        reasm_oks = ["IpReasmOKs", "Ip6ReasmOKs"],
+        /// Fragments dropped: overlap, bad length, no room.
+        reasm_fails = ["IpReasmFails", "Ip6ReasmFails"],
+        /// Datagrams whose time to be reassembled ran out.
+        reasm_timeout = ["IpReasmTimeout", "Ip6ReasmTimeout"],
+        /// Datagrams dropped because fragments overlapped.
+        reasm_overlaps = ["IpExtReasmOverlaps", "Ip6ReasmOverlaps"],
+        /// Datagrams that were fragmented.
+        frag_oks = ["IpFragOKs", "Ip6FragOKs"],
+        /// Datagrams that would not fit and may not be fragmented.
+        frag_fails = ["IpFragFails", "Ip6FragFails"],
+        /// Fragments made.
+        frag_creates = ["IpFragCreates", "Ip6FragCreates"],
+    }
+}
+
+family_counters! {
+    /// ICMP of one family.
+    IcmpStats {
+        /// Messages received.
+        in_msgs = ["IcmpInMsgs", "Icmp6InMsgs"],
+        /// Messages that are malformed.
+        in_errors = ["IcmpInErrors", "Icmp6InErrors"],
+        /// Errors that quote no packet.
+        in_quote_errors = ["IcmpInQuoteErrors", "Icmp6InQuoteErrors"],
+        /// Errors that quote a packet which is none of ours, or is not in flight (RFC 5927).
+        in_foreign_quotes = ["IcmpInForeignQuotes", "Icmp6InForeignQuotes"],
+        /// Messages with a bad checksum.
+        in_csum_errors = ["IcmpInCsumErrors", "Icmp6InCsumErrors"],
+        /// Echo requests received.
+        in_echos = ["IcmpInEchos", "Icmp6InEchos"],
+        /// Echo replies received.
+        in_echo_reps = ["IcmpInEchoReps", "Icmp6InEchoReplies"],
+        /// Destination unreachable received.
+        in_dest_unreachs = ["IcmpInDestUnreachs", "Icmp6InDestUnreachs"],
+        /// Packet too big received.
+        in_pkt_too_bigs = ["", "Icmp6InPktTooBigs"],
+        /// Time exceeded received.
+        in_time_excds = ["IcmpInTimeExcds", "Icmp6InTimeExcds"],
+        /// Parameter problem received.
+        in_parm_probs = ["IcmpInParmProbs", "Icmp6InParmProblems"],
+        /// Messages sent.
+        out_msgs = ["IcmpOutMsgs", "Icmp6OutMsgs"],
+        /// Echo replies sent.
+        out_echo_reps = ["IcmpOutEchoReps", "Icmp6OutEchoReplies"],
+        /// Destination unreachable sent.
+        out_dest_unreachs = ["IcmpOutDestUnreachs", "Icmp6OutDestUnreachs"],
+        /// Time exceeded sent.
+        out_time_excds = ["IcmpOutTimeExcds", "Icmp6OutTimeExcds"],
+        /// Parameter problem sent.
+        out_parm_probs = ["IcmpOutParmProbs", "Icmp6OutParmProblems"],
+        /// Messages not sent because of the rate limits.
+        out_rate_limited = ["IcmpOutRateLimitHost", "Icmp6OutRateLimitHost"],
+    }
+}
 
 counters! {
-    /// Links, ARP, IPv4 and ICMP, with one counter for each reason to drop.
-    NetStats {
+    /// Links, ARP and the neighbour table.
+    LinkStats {
         /// Frames shorter than their link header.
         link_in_truncated = "LinkInTruncated",
         /// Frames for another station.
@@ -23,79 +117,81 @@ counters! {
         neigh_out_discards = "NeighOutDiscards",
         /// Packets dropped because the neighbour does not answer.
         neigh_out_unreachable = "NeighOutUnreachable",
-        /// Packets received at the IP layer.
-        ip_in_receives = "IpInReceives",
-        /// Bytes received at the IP layer.
-        ip_in_octets = "IpExtInOctets",
-        /// Headers with a bad version or length.
-        ip_in_hdr_errors = "IpInHdrErrors",
-        /// Packets shorter than their length field.
-        ip_in_truncated_pkts = "IpExtInTruncatedPkts",
-        /// Headers with a bad checksum.
-        ip_in_csum_errors = "IpExtInCsumErrors",
-        /// Headers with malformed options.
-        ip_in_option_errors = "IpInOptionErrors",
-        /// Packets with a source route, which is not honoured.
-        ip_in_source_route = "IpInSourceRoute",
-        /// Sources that cannot be: multicast, broadcast, 0/8, our own or loopback on a link.
-        ip_in_martian_src = "IpInMartianSource",
-        /// Destinations that are not ours.
-        ip_in_addr_errors = "IpInAddrErrors",
-        /// Unicast packets in a link broadcast or multicast.
-        ip_in_link_group = "IpInLinkGroup",
-        /// Protocols that nobody handles.
-        ip_in_unknown_protos = "IpInUnknownProtos",
-        /// Packets delivered to a transport.
-        ip_in_delivers = "IpInDelivers",
-        /// Packets sent by local transports.
-        ip_out_requests = "IpOutRequests",
-        /// Packets refused because a transmit queue was full.
-        ip_out_discards = "IpOutDiscards",
-        /// Packets for which there was no route.
-        ip_out_no_routes = "IpOutNoRoutes",
-        /// Fragments received.
-        ip_reasm_reqds = "IpReasmReqds",
-        /// Datagrams reassembled.
-        ip_reasm_oks = "IpReasmOKs",
-        /// Fragments dropped: overlap, bad length, no room.
-        ip_reasm_fails = "IpReasmFails",
-        /// Datagrams whose time to be reassembled ran out.
-        ip_reasm_timeout = "IpReasmTimeout",
-        /// Datagrams dropped because fragments overlapped.
-        ip_reasm_overlaps = "IpExtReasmOverlaps",
-        /// Datagrams that were fragmented.
-        ip_frag_oks = "IpFragOKs",
-        /// Datagrams that would not fit and may not be fragmented.
-        ip_frag_fails = "IpFragFails",
-        /// Fragments made.
-        ip_frag_creates = "IpFragCreates",
-        /// ICMP messages received.
-        icmp_in_msgs = "IcmpInMsgs",
-        /// ICMP messages that are malformed.
-        icmp_in_errors = "IcmpInErrors",
-        /// ICMP errors that quote no packet.
-        icmp_in_quote_errors = "IcmpInQuoteErrors",
-        /// ICMP errors that quote a packet which is none of ours, or is not in flight (RFC 5927).
-        icmp_in_foreign_quotes = "IcmpInForeignQuotes",
-        /// ICMP messages with a bad checksum.
-        icmp_in_csum_errors = "IcmpInCsumErrors",
-        /// Echo requests received.
-        icmp_in_echos = "IcmpInEchos",
-        /// Echo replies received.
-        icmp_in_echo_reps = "IcmpInEchoReps",
-        /// Destination unreachable received.
-        icmp_in_dest_unreachs = "IcmpInDestUnreachs",
-        /// Time exceeded received.
-        icmp_in_time_excds = "IcmpInTimeExcds",
-        /// ICMP messages sent.
-        icmp_out_msgs = "IcmpOutMsgs",
-        /// Echo replies sent.
-        icmp_out_echo_reps = "IcmpOutEchoReps",
-        /// Destination unreachable sent.
-        icmp_out_dest_unreachs = "IcmpOutDestUnreachs",
-        /// Time exceeded sent.
-        icmp_out_time_excds = "IcmpOutTimeExcds",
-        /// ICMP messages not sent because of the rate limits.
-        icmp_out_rate_limited = "IcmpOutRateLimitHost",
+    }
+}
+
+counters! {
+    /// Neighbour discovery (RFC 4861) and multicast listeners (RFC 3810).
+    NdStats {
+        /// Router solicitations received.
+        in_router_solicits = "Icmp6InRouterSolicits",
+        /// Router advertisements received.
+        in_router_adverts = "Icmp6InRouterAdvertisements",
+        /// Neighbour solicitations received.
+        in_neighbor_solicits = "Icmp6InNeighborSolicits",
+        /// Neighbour advertisements received.
+        in_neighbor_adverts = "Icmp6InNeighborAdvertisements",
+        /// Redirects received.
+        in_redirects = "Icmp6InRedirects",
+        /// Multicast listener queries received.
+        in_group_queries = "Icmp6InGroupMembQueries",
+        /// Messages whose hop limit is not 255: they come from beyond the link.
+        in_bad_hop_limit = "NdInBadHopLimit",
+        /// Messages that are too short, or whose code or options are malformed.
+        in_malformed = "NdInMalformed",
+        /// Messages whose source, destination or target cannot be.
+        in_bad_address = "NdInBadAddress",
+        /// Router solicitations sent.
+        out_router_solicits = "Icmp6OutRouterSolicits",
+        /// Neighbour solicitations sent.
+        out_neighbor_solicits = "Icmp6OutNeighborSolicits",
+        /// Neighbour advertisements sent.
+        out_neighbor_adverts = "Icmp6OutNeighborAdvertisements",
+        /// Multicast listener reports sent.
+        out_mld_reports = "Icmp6OutMLDv2Reports",
+        /// Addresses of ours that somebody else has.
+        dad_failures = "NdDadFailures",
+    }
+}
+
+/// All counters below the transports.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NetStats {
+    /// Links, ARP, neighbours.
+    pub link: LinkStats,
+    /// IPv4.
+    pub ip4: IpStats,
+    /// IPv6.
+    pub ip6: IpStats,
+    /// ICMP for IPv4.
+    pub icmp4: IcmpStats,
+    /// ICMP for IPv6.
+    pub icmp6: IcmpStats,
+    /// Neighbour discovery.
+    pub nd: NdStats,
+}
+
+impl NetStats {
+    /// Every counter with its published name.
+    pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let ip = self.ip4.iter(false).chain(self.ip6.iter(true));
+        let icmp = self.icmp4.iter(false).chain(self.icmp6.iter(true));
+        self.link.iter().chain(ip).chain(icmp).chain(self.nd.iter())
+    }
+
+    /// The IP counters of the family of `addr`.
+    pub(crate) fn ip(&mut self, addr: IpAddr) -> &mut IpStats {
+        match addr {
+            IpAddr::V4(_) => &mut self.ip4,
+            IpAddr::V6(_) => &mut self.ip6,
+        }
+    }
+
+    /// The ICMP counters of the family of `addr`.
+    pub(crate) fn icmp(&mut self, addr: IpAddr) -> &mut IcmpStats {
+        match addr {
+            IpAddr::V4(_) => &mut self.icmp4,
+            IpAddr::V6(_) => &mut self.icmp6,
+        }
     }
 }

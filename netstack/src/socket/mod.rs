@@ -6,12 +6,14 @@
 //! [`crate::stack::Stack::drain_events`] when its [`Readiness`] may have changed.
 
 mod events;
+mod names;
 mod raw;
 mod receive_queue;
 mod table;
 pub mod tcp;
 
 pub use events::EventQueue;
+pub use names::Names;
 pub(crate) use raw::RawSocket;
 pub use raw::{RawKind, RawOptions};
 pub(crate) use receive_queue::ReceiveQueue;

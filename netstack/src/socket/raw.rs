@@ -2,15 +2,16 @@
 
 use std::net::IpAddr;
 
-use super::{Readiness, ReceiveQueue};
+use super::{Family, Names, Readiness, ReceiveQueue};
 use crate::network::{IfaceId, IpMeta, proto};
 
 /// What a raw socket sees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RawKind {
-    /// SOCK_RAW: whole IP packets of a protocol. On sending the stack writes the IP header.
+    /// SOCK_RAW: whole IP packets of a protocol, in IPv6 without their headers. On sending the stack
+    /// writes the IP header.
     Ip(u8),
-    /// SOCK_DGRAM with IPPROTO_ICMP: echo replies to its own identifier, as messages without IP
+    /// SOCK_DGRAM with IPPROTO_ICMP or IPPROTO_ICMPV6: echo replies to its own identifier, as messages without IP
     /// header. On sending the stack writes the identifier and the checksum.
     Echo,
 }
@@ -36,6 +37,8 @@ pub struct RawOptions {
 #[derive(Debug)]
 pub(crate) struct RawSocket {
     pub(crate) kind: RawKind,
+    /// How it names addresses.
+    pub(crate) names: Names,
     pub(crate) options: RawOptions,
     /// The local address; unspecified until bound.
     pub(crate) local: IpAddr,
@@ -49,9 +52,10 @@ pub(crate) struct RawSocket {
 }
 
 impl RawSocket {
-    pub(crate) fn new(kind: RawKind, unspecified: IpAddr, recv_budget: usize) -> Self {
+    pub(crate) fn new(kind: RawKind, names: Names, recv_budget: usize) -> Self {
         Self {
             kind,
+            names,
             options: RawOptions {
                 broadcast: false,
                 iface: None,
@@ -60,7 +64,7 @@ impl RawSocket {
                 dont_fragment: false,
                 recv_budget,
             },
-            local: unspecified,
+            local: names.unspecified(),
             remote: None,
             ident: None,
             queue: ReceiveQueue::default(),
@@ -72,6 +76,7 @@ impl RawSocket {
     pub(crate) fn proto(&self) -> u8 {
         match self.kind {
             RawKind::Ip(proto) => proto,
+            RawKind::Echo if self.names.family == Family::V6 => proto::ICMPV6,
             RawKind::Echo => proto::ICMP,
         }
     }

@@ -13,9 +13,9 @@ use crate::wire::ethernet::{self, EthernetRepr, ethertype};
 impl Net {
     /// Handles a received ARP packet; `for_us` if the frame was sent to our address alone.
     pub(super) fn arp_in(&mut self, id: IfaceId, bytes: &[u8], for_us: bool) {
-        self.stats.arp_in += 1;
+        self.stats.link.arp_in += 1;
         let Ok(packet) = ArpRepr::parse(bytes) else {
-            self.stats.arp_in_errors += 1;
+            self.stats.link.arp_in_errors += 1;
             return;
         };
         let Some(iface) = self.iface(id) else {
@@ -23,11 +23,11 @@ impl Net {
         };
         let (sender, target) = (IpAddr::V4(packet.sender), IpAddr::V4(packet.target));
         if packet.sender_mac.is_group() || packet.sender_mac == iface.mac {
-            self.stats.arp_in_errors += 1;
+            self.stats.link.arp_in_errors += 1;
             return;
         }
         if self.cannot_send_arp(packet.sender) {
-            self.stats.arp_in_bad_sender += 1;
+            self.stats.link.arp_in_bad_sender += 1;
             return;
         }
         let asks_us = packet.op == ArpOp::Request && iface.has_addr(target);
@@ -84,7 +84,10 @@ impl Net {
         let Some(iface) = self.iface(id) else {
             return;
         };
-        let (IpAddr::V4(target), Some(IpAddr::V4(sender))) = (addr, iface.source_for(addr)) else {
+        let IpAddr::V4(target) = addr else {
+            return;
+        };
+        let Some(IpAddr::V4(sender)) = iface.source_for(target) else {
             return;
         };
         let request = |ours| ArpRepr {
@@ -115,7 +118,7 @@ impl Net {
         };
         // A flood of requests must not grow the queue: an answer that finds no room is not sent.
         if !iface.has_room(1) {
-            self.stats.neigh_out_discards += 1;
+            self.stats.link.neigh_out_discards += 1;
             return;
         }
         let mut frame = TxPacket::default();
@@ -128,7 +131,7 @@ impl Net {
         header.emit(frame.head.push_front(ethernet::HEADER_LEN));
         frame.link_header_len = ethernet::HEADER_LEN as u8;
         iface.push(frame);
-        self.stats.arp_out += 1;
+        self.stats.link.arp_out += 1;
     }
 
     /// Runs the timers of the neighbours.
@@ -140,7 +143,7 @@ impl Net {
             match action {
                 Action::Solicit { iface, addr, mac } => self.solicit(iface, addr, mac),
                 Action::Unreachable { packets } => {
-                    self.stats.neigh_out_unreachable += packets.len() as u64;
+                    self.stats.link.neigh_out_unreachable += packets.len() as u64;
                     self.undeliverable.extend(packets);
                 }
             }

@@ -31,6 +31,12 @@ pub struct NetConfig {
     pub ipfrag_time: Duration,
     /// Bytes of fragments that wait, of all datagrams together.
     pub ipfrag_high_thresh: usize,
+    /// How long fragments of IPv6 wait for the rest.
+    pub ip6frag_time: Duration,
+    /// As `ipfrag_high_thresh`, of which it is a part, for IPv6.
+    pub ip6frag_high_thresh: usize,
+    /// Hop limit of packets whose socket does not choose one.
+    pub hop_limit: u8,
     /// Receive budget of a new datagram socket in bytes, overhead included.
     pub rmem_default: usize,
     /// The largest receive budget that a socket may ask for.
@@ -54,6 +60,9 @@ impl Default for NetConfig {
             icmp_limits: IcmpLimits::default(),
             ipfrag_time: Duration::from_secs(30),
             ipfrag_high_thresh: 4 << 20,
+            ip6frag_time: Duration::from_secs(60),
+            ip6frag_high_thresh: 4 << 20,
+            hop_limit: 64,
             rmem_default: 212_992,
             rmem_max: 212_992,
             tx_queue_len: 1000,
@@ -98,6 +107,9 @@ impl NetConfig {
             }
             "ipfrag_time" => self.ipfrag_time = Duration::from_secs(number(value, 1, 3600)?),
             "ipfrag_high_thresh" => self.ipfrag_high_thresh = number(value, 0, 1 << 30)?,
+            "ip6frag_time" => self.ip6frag_time = Duration::from_secs(number(value, 1, 3600)?),
+            "ip6frag_high_thresh" => self.ip6frag_high_thresh = number(value, 0, 1 << 30)?,
+            "hop_limit" => self.hop_limit = number(value, 1, 255)?,
             "rmem_default" => self.rmem_default = number(value, 2304, i32::MAX as usize)?,
             "rmem_max" => self.rmem_max = number(value, 2304, i32::MAX as usize)?,
             _ => return Err(SettingError::Unknown),
@@ -117,6 +129,9 @@ impl NetConfig {
             "icmp_msgs_burst" => self.icmp_limits.icmp_msgs_burst.to_string(),
             "ipfrag_time" => self.ipfrag_time.as_secs().to_string(),
             "ipfrag_high_thresh" => self.ipfrag_high_thresh.to_string(),
+            "ip6frag_time" => self.ip6frag_time.as_secs().to_string(),
+            "ip6frag_high_thresh" => self.ip6frag_high_thresh.to_string(),
+            "hop_limit" => self.hop_limit.to_string(),
             "rmem_default" => self.rmem_default.to_string(),
             "rmem_max" => self.rmem_max.to_string(),
             _ => return None,
@@ -148,6 +163,8 @@ mod tests {
             ("icmp_echo_ignore_all", "1"),
             ("icmp_ratelimit", "0"),
             ("ipfrag_time", "5"),
+            ("ip6frag_time", "5"),
+            ("hop_limit", "255"),
         ] {
             config.set(name, value).unwrap();
             assert_eq!(config.get(name).as_deref(), Some(value));

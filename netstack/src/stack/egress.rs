@@ -12,6 +12,8 @@ use crate::network::{IfaceId, IpOutput, NO_CHECKSUM, RouteInfo, TransportOut, pr
 use crate::wire::checksum::Checksum;
 use crate::wire::ethernet::{self, EthernetRepr, ethertype};
 use crate::wire::ipv4::{self, Ipv4Repr};
+use crate::wire::ipv6::{self, Ipv6Repr};
+use crate::wire::ipv6_ext::{self, FragmentRepr};
 
 /// Copies of our own broadcasts that wait to be received; more are dropped.
 const ECHOES_MAX: usize = 64;
@@ -41,45 +43,41 @@ impl IpOutput for Net {
     }
 
     fn output(&mut self, packet: TransportOut<'_>) -> Result<(), SocketError> {
-        let (IpAddr::V4(_), IpAddr::V4(dst)) = (packet.src, packet.dst) else {
-            return Err(SocketError::AddrFamily);
-        };
+        let dst = packet.dst;
         let path = self
-            .path(packet.dst, Some(packet.src), packet.iface)
-            .inspect_err(|_| self.stats.ip_out_no_routes += 1)?;
-        let IpAddr::V4(src) = path.src else {
-            return Err(SocketError::AddrFamily);
-        };
+            .path(dst, Some(packet.src), packet.iface)
+            .inspect_err(|_| self.stats.ip(dst).out_no_routes += 1)?;
         let body_len: usize = packet.body.iter().map(Bytes::len).sum();
-        let total = ipv4::HEADER_LEN + packet.header.len() + body_len;
-        let mtu = self.pmtu.mtu(self.now, packet.dst, path.mtu) as usize;
+        let header_len = ip_header_len(dst);
+        let total = header_len + packet.header.len() + body_len;
+        let mtu = self.pmtu.mtu(self.now, dst, path.mtu) as usize;
         // Of a super-packet each piece has to fit.
         let longest = match packet.gso_size {
             0 => total,
-            size => ipv4::HEADER_LEN + packet.header.len() + usize::from(size),
+            size => header_len + packet.header.len() + usize::from(size),
         };
         let fragment = longest > mtu;
         if total > SUPER_PACKET_MAX || (fragment && (packet.dont_fragment || packet.gso_size != 0))
         {
-            self.stats.ip_frag_fails += 1;
+            self.stats.ip(dst).frag_fails += 1;
             return Err(SocketError::MessageTooLong);
         }
         let pieces = if fragment {
-            total.div_ceil(mtu - ipv4::HEADER_LEN - 7)
+            total.div_ceil(fragment_step(dst, mtu))
         } else {
             1
         };
         if !self.ifaces[usize::from(path.iface.0)].has_room(pieces) {
-            self.stats.ip_out_discards += 1;
+            self.stats.ip(dst).out_discards += 1;
             return Err(SocketError::NoBuffers);
         }
-        self.stats.ip_out_requests += 1;
-        let repr = self.header_for(&packet, src, dst, body_len);
+        let header = self.header_for(&packet, path.src)?;
+        self.stats.ip(dst).out_requests += 1;
         let built = self.with_transport(packet, &path, fragment);
         if fragment {
-            self.send_fragments(&path, repr, built, mtu);
+            self.send_fragments(&path, header, built, mtu);
         } else {
-            self.send_whole(&path, repr, built);
+            self.send_whole(&path, header, built);
         }
         Ok(())
     }
@@ -96,32 +94,55 @@ impl IpOutput for Net {
 }
 
 impl Net {
+    /// The IP header; its payload length is set when the packet is sent.
     fn header_for(
         &mut self,
         packet: &TransportOut<'_>,
-        src: Ipv4Addr,
-        dst: Ipv4Addr,
-        body_len: usize,
-    ) -> Ipv4Repr {
-        // RFC 6864: a datagram that cannot be fragmented needs no identifier of its own.
-        let id = match packet.dont_fragment {
-            true => 0,
-            false => self.idents.next(src, dst, packet.proto),
+        src: IpAddr,
+    ) -> Result<IpRepr, SocketError> {
+        let default_ttl = match packet.dst {
+            IpAddr::V4(_) => self.config.ip_default_ttl,
+            IpAddr::V6(_) => self.config.hop_limit,
         };
-        Ipv4Repr {
-            src,
-            dst,
-            proto: packet.proto,
-            tos: packet.tos,
-            ttl: match packet.ttl {
-                0 => self.config.ip_default_ttl,
-                ttl => ttl,
-            },
-            id,
-            dont_fragment: packet.dont_fragment,
-            more_fragments: false,
-            fragment_offset: 0,
-            payload_len: (packet.header.len() + body_len) as u16,
+        let ttl = match packet.ttl {
+            0 => default_ttl,
+            ttl => ttl,
+        };
+        match (src, packet.dst) {
+            (IpAddr::V4(src), IpAddr::V4(dst)) => Ok(IpRepr::V4(Ipv4Repr {
+                src,
+                dst,
+                proto: packet.proto,
+                tos: packet.tos,
+                ttl,
+                // RFC 6864: a datagram that cannot be fragmented needs no identifier of its own.
+                id: match packet.dont_fragment {
+                    true => 0,
+                    false => self.idents.next(src.into(), dst.into(), packet.proto) as u16,
+                },
+                dont_fragment: packet.dont_fragment,
+                more_fragments: false,
+                fragment_offset: 0,
+                payload_len: 0,
+            })),
+            (IpAddr::V6(src), IpAddr::V6(dst)) => {
+                // What has no ports has one flow with each peer.
+                let ports = match packet.proto {
+                    proto::TCP | proto::UDP => packet.header.get(..4).unwrap_or(&[]),
+                    _ => &[],
+                };
+                let label = self.idents.flow_label(src, dst, packet.proto, ports);
+                Ok(IpRepr::V6(Ipv6Repr {
+                    src,
+                    dst,
+                    next_header: packet.proto,
+                    traffic_class: packet.tos,
+                    flow_label: label,
+                    hop_limit: ttl,
+                    payload_len: 0,
+                }))
+            }
+            _ => Err(SocketError::AddrFamily),
         }
     }
 
@@ -151,7 +172,7 @@ impl Net {
         let by_device = self.ifaces[usize::from(path.iface.0)].caps.tx_checksum;
         let value = if !whole && (by_device || packet.gso_size != 0) {
             built.offload.checksum = Some(PartialChecksum {
-                start: ipv4::HEADER_LEN as u16,
+                start: ip_header_len(packet.dst) as u16,
                 offset: packet.checksum_offset,
             });
             sum.partial()
@@ -169,8 +190,8 @@ impl Net {
     }
 
     /// Puts the IP header in front and sends.
-    pub(super) fn send_whole(&mut self, path: &Path, repr: Ipv4Repr, mut packet: TxPacket) {
-        repr.emit(packet.head.push_front(ipv4::HEADER_LEN));
+    pub(super) fn send_whole(&mut self, path: &Path, header: IpRepr, mut packet: TxPacket) {
+        header.push(&mut packet);
         if matches!(path.hop, Hop::Broadcast | Hop::Multicast) {
             self.echo(path.iface, &packet);
         }
@@ -185,26 +206,31 @@ impl Net {
         }
     }
 
-    /// Cuts a datagram that may be fragmented (RFC 791 section 3.2) and sends the fragments.
-    fn send_fragments(&mut self, path: &Path, repr: Ipv4Repr, packet: TxPacket, mtu: usize) {
+    /// Cuts a datagram that may be fragmented (RFC 791 section 3.2, RFC 8200 section 4.5) and sends the
+    /// fragments.
+    fn send_fragments(&mut self, path: &Path, header: IpRepr, packet: TxPacket, mtu: usize) {
         let datagram = Bytes::from(packet.to_vec());
-        let step = (mtu - ipv4::HEADER_LEN) & !7;
+        let dst = header.dst();
+        let id = match header {
+            IpRepr::V4(repr) => u32::from(repr.id),
+            IpRepr::V6(repr) => {
+                self.idents
+                    .next(repr.src.into(), repr.dst.into(), repr.next_header)
+            }
+        };
+        let step = fragment_step(dst, mtu);
         let mut at = 0;
         while at < datagram.len() {
             let end = (at + step).min(datagram.len());
             let mut fragment = TxPacket::default();
             fragment.body.push(datagram.slice(at..end));
-            let header = Ipv4Repr {
-                more_fragments: end < datagram.len(),
-                fragment_offset: at as u16,
-                payload_len: (end - at) as u16,
-                ..repr
-            };
+            let more = end < datagram.len();
+            let header = header.of_fragment(&mut fragment, at as u16, more, id);
             self.send_whole(path, header, fragment);
-            self.stats.ip_frag_creates += 1;
+            self.stats.ip(dst).frag_creates += 1;
             at = end;
         }
-        self.stats.ip_frag_oks += 1;
+        self.stats.ip(dst).frag_oks += 1;
     }
 
     /// Finds the link address, puts the link header in front and queues the packet.
@@ -231,12 +257,12 @@ impl Net {
             Resolution::Known(mac) => self.send_framed(iface, mac, packet),
             Resolution::Hold { solicit } => {
                 let dropped = self.neighbors.hold(iface, next, packet, &config);
-                self.stats.neigh_out_discards += dropped as u64;
+                self.stats.link.neigh_out_discards += dropped as u64;
                 if solicit {
                     self.solicit(iface, next, None);
                 }
             }
-            Resolution::Full => self.stats.neigh_out_discards += 1,
+            Resolution::Full => self.stats.link.neigh_out_discards += 1,
         }
     }
 
@@ -248,7 +274,10 @@ impl Net {
         let repr = EthernetRepr {
             dst,
             src: iface.mac,
-            ethertype: ethertype::IPV4,
+            ethertype: match is_ipv6(&packet) {
+                true => ethertype::IPV6,
+                false => ethertype::IPV4,
+            },
         };
         repr.emit(packet.head.push_front(ethernet::HEADER_LEN));
         packet.link_header_len = ethernet::HEADER_LEN as u8;
@@ -256,11 +285,98 @@ impl Net {
     }
 }
 
-/// The group address for the destination of an IPv4 packet.
+/// The IP header of a packet on its way down.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum IpRepr {
+    V4(Ipv4Repr),
+    V6(Ipv6Repr),
+}
+
+impl IpRepr {
+    fn dst(&self) -> IpAddr {
+        match self {
+            Self::V4(repr) => repr.dst.into(),
+            Self::V6(repr) => repr.dst.into(),
+        }
+    }
+
+    /// Writes the header in front of a packet, with its length.
+    fn push(self, packet: &mut TxPacket) {
+        let payload_len = packet.len() as u16;
+        match self {
+            Self::V4(repr) => Ipv4Repr {
+                payload_len,
+                ..repr
+            }
+            .emit(packet.head.push_front(ipv4::HEADER_LEN)),
+            Self::V6(repr) => Ipv6Repr {
+                payload_len,
+                ..repr
+            }
+            .emit(packet.head.push_front(ipv6::HEADER_LEN)),
+        }
+    }
+
+    /// The header of a fragment; in IPv6 that is another header, which goes in front of it here.
+    fn of_fragment(self, fragment: &mut TxPacket, offset: u16, more: bool, id: u32) -> Self {
+        match self {
+            Self::V4(repr) => Self::V4(Ipv4Repr {
+                more_fragments: more,
+                fragment_offset: offset,
+                ..repr
+            }),
+            Self::V6(repr) => {
+                let header = FragmentRepr {
+                    next_header: repr.next_header,
+                    offset,
+                    more,
+                    id,
+                };
+                header.emit(fragment.head.push_front(ipv6_ext::FRAGMENT_LEN));
+                Self::V6(Ipv6Repr {
+                    next_header: ipv6_ext::next_header::FRAGMENT,
+                    ..repr
+                })
+            }
+        }
+    }
+}
+
+/// Bytes of the IP header of packets to `dst`.
+pub(super) fn ip_header_len(dst: IpAddr) -> usize {
+    match dst {
+        IpAddr::V4(_) => ipv4::HEADER_LEN,
+        IpAddr::V6(_) => ipv6::HEADER_LEN,
+    }
+}
+
+/// Payload bytes of each fragment but the last.
+fn fragment_step(dst: IpAddr, mtu: usize) -> usize {
+    let headers = match dst {
+        IpAddr::V4(_) => ipv4::HEADER_LEN,
+        IpAddr::V6(_) => ipv6::HEADER_LEN + ipv6_ext::FRAGMENT_LEN,
+    };
+    (mtu - headers) & !7
+}
+
+/// The link address of the group that a packet is for.
 fn multicast_mac(packet: &TxPacket) -> MacAddr {
-    let dst = packet.head.as_slice().get(16..20);
-    let octets: [u8; 4] = dst
+    let head = packet.head.as_slice();
+    if is_ipv6(packet) && head.len() >= ipv6::HEADER_LEN {
+        return MacAddr::of_ipv6_multicast(ipv6::addr_at(head, 24));
+    }
+    let octets: [u8; 4] = head
+        .get(16..20)
         .and_then(|dst| dst.try_into().ok())
         .unwrap_or([224, 0, 0, 0]);
     MacAddr::of_ipv4_multicast(Ipv4Addr::from(octets))
+}
+
+/// The family of a packet that has its IP header.
+fn is_ipv6(packet: &TxPacket) -> bool {
+    packet
+        .head
+        .as_slice()
+        .first()
+        .is_some_and(|first| first >> 4 == 6)
 }

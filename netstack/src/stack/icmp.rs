@@ -1,97 +1,136 @@
-//! ICMP: echo, errors out, errors in.
+//! ICMP of both families: echo, errors out, errors in.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
 use smallvec::smallvec;
 
 use super::Stack;
+use super::config::NetConfig;
+use super::egress::ip_header_len;
 use super::ingress::Inbound;
 use crate::buf::{Bytes, GsoKind};
 use crate::network::addr::is_bad_source;
-use crate::network::icmp_error::{IcmpCause, IcmpError};
-use crate::network::{IpOutput, TransportOut, proto};
+use crate::network::icmp_error::{IcmpCause, IcmpError, Problem};
+use crate::network::quote::Quoted;
+use crate::network::source::is_link_local;
+use crate::network::{IfaceId, IpMeta, IpOutput, TransportOut, proto};
 use crate::wire::icmpv4::{self, Icmpv4Repr};
-use crate::wire::ipv4::{Ipv4Repr, Ipv4View};
-use crate::wire::{be16, be32};
+use crate::wire::icmpv6::{self, Icmpv6Repr};
+use crate::wire::{WireError, ipv6};
 
-/// An error is at most this long, IP header included (RFC 1812 section 4.3.2.3).
+/// Bytes of a message's header, the same in both families.
+const HEADER_LEN: usize = icmpv4::HEADER_LEN;
+/// An error of IPv4 is at most this long, IP header included (RFC 1812 section 4.3.2.3).
 const ERROR_LEN_MAX: usize = 576;
 
 impl Stack {
     pub(super) fn icmp_in(&mut self, inbound: &Inbound) {
         let message = inbound.payload();
-        self.net.stats.icmp_in_msgs += 1;
-        let Ok(repr) = Icmpv4Repr::parse(&message) else {
-            self.net.stats.icmp_in_errors += 1;
+        let meta = &inbound.meta;
+        self.net.stats.icmp(meta.src).in_msgs += 1;
+        let Ok(repr) = Message::parse(meta, &message) else {
+            self.net.stats.icmp(meta.src).in_errors += 1;
             return;
         };
-        if !inbound.meta.checksum_valid && !icmpv4::is_valid(&message) {
-            self.net.stats.icmp_in_csum_errors += 1;
-            self.net.stats.icmp_in_errors += 1;
+        if !meta.checksum_valid && !is_valid(meta, &message) {
+            self.net.stats.icmp(meta.src).in_csum_errors += 1;
+            self.net.stats.icmp(meta.src).in_errors += 1;
             return;
         }
+        let stats = self.net.stats.icmp(meta.src);
         match repr {
-            Icmpv4Repr::EchoRequest { ident, seq } => {
-                self.net.stats.icmp_in_echos += 1;
-                self.echo_reply(inbound, ident, seq, message.slice(icmpv4::HEADER_LEN..));
+            Message::EchoRequest { ident, seq } => {
+                stats.in_echos += 1;
+                self.echo_reply(inbound, ident, seq, message.slice(HEADER_LEN..));
             }
-            Icmpv4Repr::EchoReply { ident, .. } => {
-                self.net.stats.icmp_in_echo_reps += 1;
-                self.ping_in(&inbound.meta, ident, &message);
+            Message::EchoReply { ident } => {
+                stats.in_echo_reps += 1;
+                self.ping_in(meta, ident, &message);
             }
-            Icmpv4Repr::Unreachable { .. } => {
-                self.net.stats.icmp_in_dest_unreachs += 1;
-                self.icmp_error_in(repr, &message[icmpv4::HEADER_LEN..]);
+            Message::Error(kind, cause) => {
+                match kind {
+                    ErrorKind::Unreachable => stats.in_dest_unreachs += 1,
+                    ErrorKind::TooBig => stats.in_pkt_too_bigs += 1,
+                    ErrorKind::TimeExceeded => stats.in_time_excds += 1,
+                    ErrorKind::Parameter => stats.in_parm_probs += 1,
+                }
+                if let Some(cause) = cause {
+                    self.icmp_error_in(meta.src, cause, &message[HEADER_LEN..]);
+                }
             }
-            Icmpv4Repr::TimeExceeded { .. } => {
-                self.net.stats.icmp_in_time_excds += 1;
-                self.icmp_error_in(repr, &message[icmpv4::HEADER_LEN..]);
-            }
-            Icmpv4Repr::ParameterProblem { .. } => {
-                self.icmp_error_in(repr, &message[icmpv4::HEADER_LEN..]);
-            }
-            Icmpv4Repr::Other { .. } => {}
+            Message::Other => {}
         }
     }
 
     fn echo_reply(&mut self, inbound: &Inbound, ident: u16, seq: u16, data: Bytes) {
-        let config = &self.net.config;
-        let group = self.is_group(inbound.meta.dst);
-        if config.icmp_echo_ignore_all || (group && config.icmp_echo_ignore_broadcasts) {
+        let (config, meta) = (&self.net.config, &inbound.meta);
+        let group = self.is_group(meta.dst);
+        if config.icmp_echo_ignore_all || (group && !answers_groups(config, meta.dst)) {
             return;
         }
         let src = match group {
             true => None,
-            false => Some(inbound.meta.dst),
+            false => Some(meta.dst),
         };
-        let reply = Icmpv4Repr::EchoReply { ident, seq };
-        if self.send_icmp(src, inbound.meta.src, inbound.meta.tos, reply, data) {
-            self.net.stats.icmp_out_echo_reps += 1;
+        let mut header = [0; HEADER_LEN];
+        match meta.src {
+            IpAddr::V4(_) => Icmpv4Repr::EchoReply { ident, seq }.emit(&mut header),
+            IpAddr::V6(_) => Icmpv6Repr::EchoReply { ident, seq }.emit(&mut header),
+        }
+        let iface = link_of(meta);
+        if self.send_icmp(src, meta.src, iface, meta.tos, &header, data) {
+            self.net.stats.icmp(meta.src).out_echo_reps += 1;
         }
     }
 
-    /// Answers a packet with an error, unless RFC 1122 section 3.2.2 forbids it or there were too many.
-    pub(super) fn send_icmp_error(&mut self, about: &Inbound, error: Icmpv4Repr) {
+    /// Answers a packet with an error, unless RFC 1122 section 3.2.2 or RFC 4443 section 2.4 forbids it
+    /// or there were too many.
+    pub(super) fn send_icmp_error(&mut self, about: &Inbound, problem: Problem) {
         let (src, dst) = (about.meta.src, about.meta.dst);
-        let unanswerable = src.is_unspecified() || is_bad_source(src) || about.meta.not_unicast;
-        if unanswerable || self.is_group(dst) || about.is_icmp_error() {
+        let group = about.meta.not_unicast || self.is_group(dst);
+        let said_anyway = matches!(
+            problem,
+            Problem::Option {
+                multicast: true,
+                ..
+            }
+        );
+        let unanswerable = src.is_unspecified() || is_bad_source(src);
+        if unanswerable || (group && !said_anyway) || about.is_icmp_error() {
             return;
+        }
+        let mut header = [0; HEADER_LEN];
+        match (src, problem.to_v4()) {
+            (IpAddr::V4(_), Some(message)) => message.emit(&mut header),
+            (IpAddr::V4(_), None) => return,
+            (IpAddr::V6(_), _) => problem.to_v6().emit(&mut header),
         }
         let limits = self.net.config.icmp_limits;
         // We can't flood ourselves over a link.
         if !self.net.is_local(src) && !self.icmp_limit.allow(self.net.now, src, &limits) {
-            self.net.stats.icmp_out_rate_limited += 1;
+            self.net.stats.icmp(src).out_rate_limited += 1;
             return;
         }
-        let room = ERROR_LEN_MAX - crate::wire::ipv4::HEADER_LEN - icmpv4::HEADER_LEN;
+        let len_max = match src {
+            IpAddr::V4(_) => ERROR_LEN_MAX,
+            IpAddr::V6(_) => ipv6::MTU_MIN as usize,
+        };
+        let room = len_max - ip_header_len(src) - HEADER_LEN;
         let quote = about.packet.slice(..about.packet.len().min(room));
-        // Linux: precedence "internetwork control" with the sender's other bits.
-        let tos = (about.meta.tos & 0x1e) | 0xc0;
-        if self.send_icmp(Some(dst), src, tos, error, quote) {
-            match error {
-                Icmpv4Repr::Unreachable { .. } => self.net.stats.icmp_out_dest_unreachs += 1,
-                Icmpv4Repr::TimeExceeded { .. } => self.net.stats.icmp_out_time_excds += 1,
-                _ => {}
+        let tos = match src {
+            // Linux: precedence "internetwork control" with the sender's other bits.
+            IpAddr::V4(_) => (about.meta.tos & 0x1e) | 0xc0,
+            IpAddr::V6(_) => 0,
+        };
+        let ours = (!group).then_some(dst);
+        if self.send_icmp(ours, src, link_of(&about.meta), tos, &header, quote) {
+            let stats = self.net.stats.icmp(src);
+            match (problem, src) {
+                (Problem::ReassemblyTime, _) => stats.out_time_excds += 1,
+                (Problem::Port, _) | (Problem::Protocol { .. }, IpAddr::V4(_)) => {
+                    stats.out_dest_unreachs += 1;
+                }
+                _ => stats.out_parm_probs += 1,
             }
         }
     }
@@ -101,61 +140,59 @@ impl Stack {
         &mut self,
         src: Option<IpAddr>,
         dst: IpAddr,
+        iface: Option<IfaceId>,
         tos: u8,
-        message: Icmpv4Repr,
+        header: &[u8],
         payload: Bytes,
     ) -> bool {
-        let Ok(route) = self.net.route(dst, src, None) else {
+        let Ok(route) = self.net.route(dst, src, iface) else {
             return false;
         };
-        let mut header = [0; icmpv4::HEADER_LEN];
-        message.emit(&mut header);
         let packet = TransportOut {
             src: route.src,
             dst,
-            iface: None,
-            proto: proto::ICMP,
+            iface,
+            proto: match dst {
+                IpAddr::V4(_) => proto::ICMP,
+                IpAddr::V6(_) => proto::ICMPV6,
+            },
             tos,
             ttl: 0,
             dont_fragment: false,
-            header: &header,
+            header,
             checksum_offset: icmpv4::CHECKSUM_OFFSET,
             body: smallvec![payload],
             gso_size: 0,
             gso_kind: GsoKind::None,
         };
         let sent = self.net.output(packet).is_ok();
-        self.net.stats.icmp_out_msgs += u64::from(sent);
+        self.net.stats.icmp(dst).out_msgs += u64::from(sent);
         sent
     }
 
     /// An error about a packet of ours: finds out which, learns the path MTU, tells the socket.
-    fn icmp_error_in(&mut self, message: Icmpv4Repr, quote: &[u8]) {
-        let Some(mut cause) = IcmpCause::of(&message) else {
+    fn icmp_error_in(&mut self, from: IpAddr, mut cause: IcmpCause, quote: &[u8]) {
+        let quoted = Quoted::parse(quote).filter(|it| it.src.is_ipv4() == from.is_ipv4());
+        let quoted = quoted.and_then(|quoted| Some((quoted, quoted.error(cause)?)));
+        let Some((quoted, error)) = quoted else {
+            self.net.stats.icmp(from).in_quote_errors += 1;
+            self.net.stats.icmp(from).in_errors += 1;
             return;
         };
-        let view = Ipv4View::new_quoted(quote).ok();
-        let quoted = view.and_then(|view| Some((view, quoted_error(&view, cause)?)));
-        let Some((view, error)) = quoted else {
-            self.net.stats.icmp_in_quote_errors += 1;
-            self.net.stats.icmp_in_errors += 1;
-            return;
-        };
-        let repr = Ipv4Repr::parse(&view);
-        if !self.net.is_local(IpAddr::V4(repr.src)) || !self.is_ours(repr.proto, &error) {
-            self.net.stats.icmp_in_foreign_quotes += 1;
-            if repr.proto == proto::TCP && self.tcp.has_flow(&error) {
+        if !self.net.is_local(quoted.src) || !self.is_ours(quoted.proto, &error) {
+            self.net.stats.icmp(from).in_foreign_quotes += 1;
+            if quoted.proto == proto::TCP && self.tcp.has_flow(&error) {
                 self.tcp_stats.out_of_window_icmps += 1;
             }
             return;
         }
         if let Some(said) = cause.mtu {
-            cause.mtu = self.learn_mtu(error.remote.ip(), said, u32::from(be16(quote, 2)));
+            cause.mtu = self.learn_mtu(error.remote.ip(), said, quoted.total_len);
             if cause.mtu.is_none() {
                 return;
             }
         }
-        self.dispatch_error(repr.proto, &IcmpError { cause, ..error });
+        self.dispatch_error(quoted.proto, &IcmpError { cause, ..error });
     }
 
     fn learn_mtu(&mut self, dst: IpAddr, said: u32, old_len: u32) -> Option<u32> {
@@ -181,10 +218,10 @@ impl Stack {
                 hard: false,
                 mtu: None,
             };
-            if let Ok(view) = Ipv4View::new_quoted(&quote[..len])
-                && let Some(error) = quoted_error(&view, cause)
+            if let Some(quoted) = Quoted::parse(&quote[..len])
+                && let Some(error) = quoted.error(cause)
             {
-                self.dispatch_error(Ipv4Repr::parse(&view).proto, &error);
+                self.dispatch_error(quoted.proto, &error);
             }
         }
     }
@@ -214,30 +251,90 @@ impl Stack {
 
 impl Inbound {
     fn is_icmp_error(&self) -> bool {
-        let payload = &self.packet[self.header_len..];
-        self.proto == proto::ICMP
-            && Icmpv4Repr::parse(payload).is_ok_and(|message| message.is_error())
+        let Some(quoted) = Quoted::parse(&self.packet) else {
+            return false;
+        };
+        let (v4, kind) = (self.meta.src.is_ipv4(), quoted.icmp_type());
+        kind.is_some_and(|kind| match v4 {
+            true => icmpv4::is_error(kind),
+            false => icmpv6::is_error(kind),
+        })
     }
 }
 
-/// What a quoted packet of ours says of its flow; ports are zero for protocols without.
-fn quoted_error(view: &Ipv4View<'_>, cause: IcmpCause) -> Option<IcmpError> {
-    let repr = Ipv4Repr::parse(view);
-    // Only the first fragment tells the ports.
-    if repr.fragment_offset != 0 {
-        return None;
+/// What a message of either family means.
+enum Message {
+    EchoRequest {
+        ident: u16,
+        seq: u16,
+    },
+    EchoReply {
+        ident: u16,
+    },
+    /// With what it means to a socket, if it means anything.
+    Error(ErrorKind, Option<IcmpCause>),
+    /// Nothing for us.
+    Other,
+}
+
+enum ErrorKind {
+    Unreachable,
+    TooBig,
+    TimeExceeded,
+    Parameter,
+}
+
+impl Message {
+    fn parse(meta: &IpMeta, bytes: &[u8]) -> Result<Self, WireError> {
+        match meta.src {
+            IpAddr::V4(_) => Icmpv4Repr::parse(bytes).map(|repr| Self::of_v4(&repr)),
+            IpAddr::V6(_) => Icmpv6Repr::parse(bytes).map(|repr| Self::of_v6(&repr)),
+        }
     }
-    let payload = view.payload();
-    let (ports, seq) = match repr.proto {
-        proto::TCP | proto::UDP if payload.len() < 8 => return None,
-        proto::TCP | proto::UDP => ((be16(payload, 0), be16(payload, 2)), be32(payload, 4)),
-        proto::ICMP if payload.len() >= 8 => ((be16(payload, 4), 0), 0),
-        _ => ((0, 0), 0),
-    };
-    Some(IcmpError {
-        local: SocketAddr::new(IpAddr::V4(repr.src), ports.0),
-        remote: SocketAddr::new(IpAddr::V4(repr.dst), ports.1),
-        seq,
-        cause,
-    })
+
+    fn of_v4(repr: &Icmpv4Repr) -> Self {
+        let kind = match *repr {
+            Icmpv4Repr::EchoRequest { ident, seq } => return Self::EchoRequest { ident, seq },
+            Icmpv4Repr::EchoReply { ident, .. } => return Self::EchoReply { ident },
+            Icmpv4Repr::Unreachable { .. } => ErrorKind::Unreachable,
+            Icmpv4Repr::TimeExceeded { .. } => ErrorKind::TimeExceeded,
+            Icmpv4Repr::ParameterProblem { .. } => ErrorKind::Parameter,
+            Icmpv4Repr::Other { .. } => return Self::Other,
+        };
+        Self::Error(kind, IcmpCause::of(repr))
+    }
+
+    fn of_v6(repr: &Icmpv6Repr) -> Self {
+        let kind = match *repr {
+            Icmpv6Repr::EchoRequest { ident, seq } => return Self::EchoRequest { ident, seq },
+            Icmpv6Repr::EchoReply { ident, .. } => return Self::EchoReply { ident },
+            Icmpv6Repr::Unreachable { .. } => ErrorKind::Unreachable,
+            Icmpv6Repr::PacketTooBig { .. } => ErrorKind::TooBig,
+            Icmpv6Repr::TimeExceeded { .. } => ErrorKind::TimeExceeded,
+            Icmpv6Repr::ParameterProblem { .. } => ErrorKind::Parameter,
+            Icmpv6Repr::Other { .. } => return Self::Other,
+        };
+        Self::Error(kind, IcmpCause::of_v6(repr))
+    }
+}
+
+fn is_valid(meta: &IpMeta, message: &[u8]) -> bool {
+    match (meta.src, meta.dst) {
+        (IpAddr::V6(src), IpAddr::V6(dst)) => icmpv6::is_valid(src, dst, message),
+        _ => icmpv4::is_valid(message),
+    }
+}
+
+/// True if echo requests to groups are answered: in IPv6 they are (Linux `icmp_echo_ignore_broadcasts`
+/// and `net.ipv6.icmp.echo_ignore_multicast`).
+fn answers_groups(config: &NetConfig, dst: IpAddr) -> bool {
+    dst.is_ipv6() || !config.icmp_echo_ignore_broadcasts
+}
+
+/// The link that an answer has to take: link-local addresses mean something only there.
+fn link_of(meta: &IpMeta) -> Option<IfaceId> {
+    match meta.src {
+        IpAddr::V6(src) if is_link_local(src) => Some(meta.iface),
+        _ => None,
+    }
 }

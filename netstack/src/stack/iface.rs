@@ -1,13 +1,16 @@
 //! An interface: addresses and a bounded transmit queue.
 
 use std::collections::VecDeque;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use smallvec::SmallVec;
 
+use super::address::{Address, AddressOrigin};
 use crate::buf::{TxBatch, TxPacket};
 use crate::link::{DeviceCaps, MacAddr};
-use crate::network::addr::Cidr;
+use crate::network::source::Candidate;
+use crate::time::Instant;
+use crate::wire::ipv6;
 
 /// What an interface is made from.
 #[derive(Clone, Debug)]
@@ -42,7 +45,7 @@ pub(crate) struct Iface {
     pub(super) caps: DeviceCaps,
     /// Packets come back instead of leaving.
     pub(super) is_loopback: bool,
-    pub(super) addrs: SmallVec<[Cidr; 2]>,
+    pub(super) addrs: SmallVec<[Address; 2]>,
     pub(super) counters: IfaceCounters,
     queue: VecDeque<TxPacket>,
     queued_bytes: usize,
@@ -121,22 +124,63 @@ impl Iface {
         signal
     }
 
-    /// True if `addr` is an address of this interface.
+    /// True if `addr` is an address of this interface that may be used.
     pub(super) fn has_addr(&self, addr: IpAddr) -> bool {
-        self.addrs.iter().any(|cidr| cidr.addr() == addr)
-            || (self.is_loopback && addr.is_loopback())
+        let usable = |own: &Address| own.ip() == addr && own.is_usable();
+        // All of 127/8 is the loopback interface's.
+        self.addrs.iter().any(usable) || (self.is_loopback && addr.is_loopback())
+    }
+
+    /// The address as it is known here, whatever its state.
+    pub(super) fn address(&self, addr: IpAddr) -> Option<&Address> {
+        self.addrs.iter().find(|own| own.ip() == addr)
     }
 
     /// True if `addr` is the broadcast address of one of its networks.
     pub(super) fn is_broadcast(&self, addr: IpAddr) -> bool {
-        self.addrs.iter().any(|cidr| cidr.broadcast() == Some(addr))
+        self.addrs
+            .iter()
+            .any(|own| own.cidr.broadcast() == Some(addr))
     }
 
-    /// The source address for packets to `next_hop`: one of its network, else the first.
-    pub(super) fn source_for(&self, next_hop: IpAddr) -> Option<IpAddr> {
-        let same_family = |cidr: &&Cidr| cidr.addr().is_ipv4() == next_hop.is_ipv4();
-        let on_link = self.addrs.iter().find(|cidr| cidr.contains(next_hop));
-        let first = || self.addrs.iter().find(same_family);
-        on_link.or_else(first).map(Cidr::addr)
+    /// The IPv4 source address for packets to `next_hop`: one of its network, else the first.
+    pub(super) fn source_for(&self, next_hop: Ipv4Addr) -> Option<IpAddr> {
+        let next_hop = IpAddr::V4(next_hop);
+        let on_link = |own: &&Address| own.cidr.contains(next_hop);
+        let found = self.addrs.iter().find(on_link);
+        let first = || self.addrs.iter().find(|own| own.ip().is_ipv4());
+        found.or_else(first).map(Address::ip)
+    }
+
+    /// The addresses that packets of IPv6 can come from.
+    pub(super) fn candidates(
+        &self,
+        now: Instant,
+        outgoing: bool,
+    ) -> impl Iterator<Item = Candidate> {
+        let usable = self.addrs.iter().filter(|own| own.is_usable());
+        usable.filter_map(move |own| {
+            let IpAddr::V6(addr) = own.ip() else {
+                return None;
+            };
+            Some(Candidate {
+                addr,
+                prefix_len: own.cidr.prefix_len(),
+                deprecated: own.is_deprecated(now),
+                temporary: own.origin == AddressOrigin::Temporary,
+                outgoing,
+            })
+        })
+    }
+
+    /// True if packets to the group are for this interface: all nodes, and the solicited-node groups
+    /// of its addresses (RFC 4291 section 2.8), of those too that are still being asked for.
+    pub(super) fn is_in_group(&self, group: Ipv6Addr) -> bool {
+        let all_nodes = |scope: u16| Ipv6Addr::new(0xff00 | scope, 0, 0, 0, 0, 0, 0, 1);
+        let solicited = |own: &Address| match own.ip() {
+            IpAddr::V6(addr) => ipv6::solicited_node(addr) == group,
+            IpAddr::V4(_) => false,
+        };
+        group == all_nodes(1) || group == all_nodes(2) || self.addrs.iter().any(solicited)
     }
 }

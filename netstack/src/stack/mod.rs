@@ -15,6 +15,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod address;
 mod arp;
 mod config;
 mod egress;
@@ -22,6 +23,7 @@ mod fragments;
 mod icmp;
 mod iface;
 mod ingress;
+mod ip_in;
 mod net;
 mod raw_calls;
 mod setup;
@@ -33,6 +35,7 @@ mod tests;
 mod udp_calls;
 mod usage;
 
+pub use address::{Address, AddressOrigin, AddressState};
 pub use config::{NetConfig, SettingError, StackConfig};
 pub use iface::{IfaceCounters, InterfaceConfig};
 pub use net::LOOPBACK;
@@ -73,7 +76,7 @@ pub struct Stack {
 }
 
 impl Stack {
-    /// A stack with a loopback interface (127.0.0.1/8) and nothing else. Its every random choice
+    /// A stack with a loopback interface (127.0.0.1/8, ::1/128) and nothing else. Its every random choice
     /// follows from `seed`, which must be unpredictable outside of tests.
     pub fn new(config: StackConfig, seed: [u8; 16]) -> Self {
         let mut rng = Rng::from_seed(seed);

@@ -2,7 +2,7 @@
 //! so that transports can be borrowed beside it.
 
 use std::collections::VecDeque;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::config::NetConfig;
 use super::iface::{Iface, InterfaceConfig};
@@ -15,6 +15,7 @@ use crate::network::IfaceId;
 use crate::network::ident::Identifiers;
 use crate::network::pmtu::PmtuCache;
 use crate::network::route::RouteTable;
+use crate::network::source::{is_link_local, select};
 use crate::network::stats::NetStats;
 use crate::rng::Rng;
 use crate::time::Instant;
@@ -124,6 +125,15 @@ impl Net {
             || self.ifaces.iter().any(|iface| iface.is_broadcast(addr))
     }
 
+    /// True if the group is one that packets of an interface are for.
+    pub(super) fn is_member(&self, id: IfaceId, group: IpAddr) -> bool {
+        match group {
+            // Every host is in the all-systems group; there is no joining of others yet.
+            IpAddr::V4(group) => group == Ipv4Addr::new(224, 0, 0, 1),
+            IpAddr::V6(group) => self.iface(id).is_some_and(|iface| iface.is_in_group(group)),
+        }
+    }
+
     /// Finds the way to `dst`.
     ///
     /// # Errors
@@ -147,30 +157,30 @@ impl Net {
             });
         }
         let limited = dst == IpAddr::V4(Ipv4Addr::BROADCAST);
-        if (limited || dst.is_multicast())
-            && let Some(id) = bound.or_else(|| src.and_then(|src| self.iface_of(src)))
-        {
+        let group = limited || dst.is_multicast();
+        let mut chosen = bound.or_else(|| src.and_then(|src| self.iface_of(src)));
+        if dst.is_ipv6() && group {
+            // Every link of IPv6 has all groups; without a choice it is the first.
+            chosen = chosen.or_else(|| self.first_ipv6_link());
+        }
+        if group && let Some(id) = chosen {
             let hop = if limited {
                 Hop::Broadcast
             } else {
                 Hop::Multicast
             };
-            return self.path_on_link(id, dst, src, hop);
+            return self.path_on_link(id, dst, dst, src, hop);
         }
         let route = self.routes.lookup(dst, bound);
         let route = route.ok_or(SocketError::NetUnreachable)?;
+        let next = route.gateway.unwrap_or(dst);
         let hop = match () {
             () if limited => Hop::Broadcast,
             () if dst.is_multicast() => Hop::Multicast,
             () if self.is_broadcast(dst) => Hop::Broadcast,
-            () => Hop::Neighbor(route.gateway.unwrap_or(dst)),
+            () => Hop::Neighbor(next),
         };
-        let path = self.path_on_link(
-            route.iface,
-            route.gateway.unwrap_or(dst),
-            src.or(route.src),
-            hop,
-        )?;
+        let path = self.path_on_link(route.iface, dst, next, src.or(route.src), hop)?;
         Ok(Path {
             mtu: route.mtu.map_or(path.mtu, |mtu| mtu.min(path.mtu)),
             ..path
@@ -180,18 +190,45 @@ impl Net {
     fn path_on_link(
         &self,
         id: IfaceId,
+        dst: IpAddr,
         next: IpAddr,
         src: Option<IpAddr>,
         hop: Hop,
     ) -> Result<Path, SocketError> {
         let iface = self.iface(id).ok_or(SocketError::NetUnreachable)?;
-        let src = src.or_else(|| iface.source_for(next));
+        let src = src.or_else(|| match (dst, next) {
+            (IpAddr::V6(dst), _) => self.source_v6(dst, id),
+            (_, IpAddr::V4(next)) => iface.source_for(next),
+            _ => None,
+        });
         Ok(Path {
             iface: id,
             src: src.ok_or(SocketError::AddrNotAvailable)?,
             hop,
             mtu: iface.caps.mtu.min(SUPER_PACKET_MAX as u32),
         })
+    }
+
+    /// The source address for `dst` over an interface: of those of the interface, or else of others
+    /// (RFC 6724 section 5, Linux `ipv6_dev_get_saddr`).
+    fn source_v6(&self, dst: Ipv6Addr, id: IfaceId) -> Option<IpAddr> {
+        let own = |at: usize| at == usize::from(id.0);
+        let all = self.ifaces.iter().enumerate().flat_map(|(at, iface)| {
+            let candidates = iface.candidates(self.now, own(at));
+            // A link-local address means nothing on another link.
+            candidates.filter(move |it| own(at) || !is_link_local(it.addr))
+        });
+        let all = all.filter(|it| !it.addr.is_loopback());
+        select(dst, all).map(|found| found.addr.into())
+    }
+
+    fn first_ipv6_link(&self) -> Option<IfaceId> {
+        let has_ipv6 = |iface: &Iface| {
+            let mut usable = iface.addrs.iter().filter(|own| own.is_usable());
+            !iface.is_loopback && usable.any(|own| own.ip().is_ipv6())
+        };
+        let at = self.ifaces.iter().position(has_ipv6)?;
+        Some(IfaceId(at as u16))
     }
 
     /// The interface that has the address.

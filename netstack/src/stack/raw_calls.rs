@@ -1,6 +1,6 @@
 //! Raw IP and ICMP echo sockets: packets in, and the socket calls.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 
 use smallvec::smallvec;
 
@@ -9,10 +9,14 @@ use super::ingress::Inbound;
 use crate::buf::{Bytes, GsoKind};
 use crate::error::SocketError;
 use crate::network::icmp_error::IcmpError;
-use crate::network::{IpMeta, IpOutput, NO_CHECKSUM, TransportOut, proto};
-use crate::socket::{Family, RawKind, RawOptions, RawSocket, ReceivedDatagram, SocketId};
+use crate::network::{IfaceId, IpMeta, IpOutput, NO_CHECKSUM, TransportOut, proto};
+use crate::socket::{Family, Names, RawKind, RawOptions, RawSocket, ReceivedDatagram, SocketId};
 use crate::wire::icmpv4::{self, Icmpv4Repr};
+use crate::wire::icmpv6::{self, Icmpv6Repr};
 use crate::wire::{be16, ipv4};
+
+/// A destination, and the interface that leads to it, if that matters.
+type To = (IpAddr, Option<IfaceId>);
 
 impl Stack {
     /// Gives every raw socket of the protocol a copy; true if there was one.
@@ -23,7 +27,12 @@ impl Stack {
         let wanted = |socket: &RawSocket| {
             socket.kind == RawKind::Ip(inbound.proto) && socket.matches(&inbound.meta)
         };
-        self.raw_queue(&inbound.meta, &inbound.packet, wanted)
+        // Linux: raw sockets of IPv6 see what follows the headers.
+        let data = match inbound.meta.dst {
+            IpAddr::V4(_) => inbound.packet.clone(),
+            IpAddr::V6(_) => inbound.payload(),
+        };
+        self.raw_queue(&inbound.meta, &data, wanted)
     }
 
     /// Gives an echo reply to the socket with its identifier.
@@ -44,7 +53,9 @@ impl Stack {
         for (id, socket) in self.raw.iter_mut().filter(|(_, socket)| wanted(socket)) {
             any = true;
             let datagram = ReceivedDatagram {
-                from: SocketAddr::new(meta.src, 0),
+                from: socket
+                    .names
+                    .outward(SocketAddr::new(meta.src, 0), Some(meta.iface)),
                 to: meta.dst,
                 iface: meta.iface,
                 tos: meta.tos,
@@ -76,17 +87,17 @@ impl Stack {
         sockets.any(|(_, socket)| sent_by(socket, protocol, error))
     }
 
-    /// Opens a raw or echo socket.
+    /// Opens a raw or echo socket. One of IPv6 keeps to IPv6.
     ///
     /// # Errors
-    /// `AddrFamily` for IPv6, which there is none of yet.
+    /// None yet; the number of sockets may be bounded one day.
     pub fn raw_open(&mut self, family: Family, kind: RawKind) -> Result<SocketId, SocketError> {
-        let unspecified = match family {
-            Family::V4 => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-            Family::V6 => return Err(SocketError::AddrFamily),
+        let names = Names {
+            v6only: true,
+            ..Names::of(family)
         };
         let budget = self.net.config.rmem_default;
-        Ok(self.raw.insert(RawSocket::new(kind, unspecified, budget)))
+        Ok(self.raw.insert(RawSocket::new(kind, names, budget)))
     }
 
     /// Options of a raw socket, to read or change.
@@ -103,10 +114,10 @@ impl Stack {
     /// `AddrFamily`, `AddrNotAvailable`; `AddrInUse` if another echo socket has the identifier.
     pub fn raw_bind(&mut self, id: SocketId, addr: SocketAddr) -> Result<(), SocketError> {
         let socket = self.raw.get(id).ok_or(SocketError::Invalid)?;
-        if socket.local.is_ipv4() != addr.is_ipv4() {
-            return Err(SocketError::AddrFamily);
-        }
-        if !addr.ip().is_unspecified() && !self.net.is_local(addr.ip()) {
+        let inward = socket.names.inward(addr)?;
+        let iface = inward.link(socket.options.iface)?;
+        let ip = inward.addr.ip();
+        if !socket.names.speaks(ip) || !(ip.is_unspecified() || self.net.is_local(ip)) {
             return Err(SocketError::AddrNotAvailable);
         }
         if socket.kind == RawKind::Echo {
@@ -117,7 +128,8 @@ impl Stack {
             };
             self.raw_mut(id)?.ident = Some(ident);
         }
-        self.raw_mut(id)?.local = addr.ip();
+        let socket = self.raw_mut(id)?;
+        (socket.local, socket.options.iface) = (ip, iface);
         Ok(())
     }
 
@@ -125,17 +137,35 @@ impl Stack {
     ///
     /// # Errors
     /// `NetUnreachable`, `AddrFamily`.
-    pub fn raw_connect(&mut self, id: SocketId, remote: Option<IpAddr>) -> Result<(), SocketError> {
-        let socket = self.raw.get(id).ok_or(SocketError::Invalid)?;
-        if let Some(remote) = remote {
-            if socket.local.is_ipv4() != remote.is_ipv4() {
-                return Err(SocketError::AddrFamily);
-            }
-            self.net
-                .route(remote, Some(socket.local), socket.options.iface)?;
-        }
-        self.raw_mut(id)?.remote = remote;
+    pub fn raw_connect(
+        &mut self,
+        id: SocketId,
+        remote: Option<SocketAddr>,
+    ) -> Result<(), SocketError> {
+        let Some(remote) = remote else {
+            self.raw_mut(id)?.remote = None;
+            return Ok(());
+        };
+        let (remote, iface) = self.raw_destination(id, remote)?;
+        let local = self.raw_mut(id)?.local;
+        self.net.route(remote, Some(local), iface)?;
+        let socket = self.raw_mut(id)?;
+        (socket.remote, socket.options.iface) = (Some(remote), iface);
         Ok(())
+    }
+
+    /// A destination, and the interface that leads to it, if that matters.
+    fn raw_destination(
+        &self,
+        id: SocketId,
+        to: SocketAddr,
+    ) -> Result<(IpAddr, Option<IfaceId>), SocketError> {
+        let socket = self.raw.get(id).ok_or(SocketError::Invalid)?;
+        let inward = socket.names.inward(to)?;
+        if !socket.names.speaks(inward.addr.ip()) {
+            return Err(SocketError::AddrFamily);
+        }
+        Ok((inward.addr.ip(), inward.link(socket.options.iface)?))
     }
 
     /// Sends a packet: for an echo socket an ICMP echo request, whose identifier and checksum are
@@ -149,17 +179,19 @@ impl Stack {
         &mut self,
         id: SocketId,
         data: impl Into<Bytes>,
-        to: Option<IpAddr>,
+        to: Option<SocketAddr>,
     ) -> Result<usize, SocketError> {
         let data = data.into();
         let socket = self.raw_mut(id)?;
         if let Some(error) = socket.queue.take_error() {
             return Err(error);
         }
-        let to = to
-            .or(socket.remote)
-            .ok_or(SocketError::DestinationRequired)?;
         let (kind, broadcast) = (socket.kind, socket.options.broadcast);
+        let peer = socket.remote.map(|remote| (remote, socket.options.iface));
+        let (to, iface) = match (to, peer) {
+            (Some(to), _) => self.raw_destination(id, to)?,
+            (None, peer) => peer.ok_or(SocketError::DestinationRequired)?,
+        };
         if self.net.is_broadcast(to) && !broadcast {
             return Err(SocketError::Access);
         }
@@ -167,8 +199,9 @@ impl Stack {
             return Err(SocketError::MessageTooLong);
         }
         let sent = match kind {
-            RawKind::Ip(_) => self.raw_output(id, &[], NO_CHECKSUM, data.clone(), to),
-            RawKind::Echo => self.send_echo(id, &data, to),
+            RawKind::Ip(proto::ICMPV6) if to.is_ipv6() => self.send_icmpv6(id, &data, (to, iface)),
+            RawKind::Ip(_) => self.raw_output(id, &[], NO_CHECKSUM, data.clone(), (to, iface)),
+            RawKind::Echo => self.send_echo(id, &data, (to, iface)),
         };
         if sent == Err(SocketError::NoBuffers) {
             self.raw_mut(id)?.blocked = true;
@@ -178,9 +211,23 @@ impl Stack {
         sent.map(|()| data.len())
     }
 
-    fn send_echo(&mut self, id: SocketId, data: &Bytes, to: IpAddr) -> Result<(), SocketError> {
-        if data.len() < icmpv4::HEADER_LEN || data[0] != icmpv4::kind::ECHO_REQUEST || data[1] != 0
-        {
+    /// A raw ICMPv6 message, whose checksum is ours to fill in (RFC 3542 section 3.1).
+    fn send_icmpv6(&mut self, id: SocketId, data: &Bytes, to: To) -> Result<(), SocketError> {
+        if data.len() < 4 {
+            return Err(SocketError::Invalid);
+        }
+        let mut header: [u8; 4] = core::array::from_fn(|at| data[at]);
+        header[2..].fill(0);
+        let body = data.slice(4..);
+        self.raw_output(id, &header, icmpv6::CHECKSUM_OFFSET, body, to)
+    }
+
+    fn send_echo(&mut self, id: SocketId, data: &Bytes, to: To) -> Result<(), SocketError> {
+        let request = match to.0 {
+            IpAddr::V4(_) => icmpv4::kind::ECHO_REQUEST,
+            IpAddr::V6(_) => icmpv6::kind::ECHO_REQUEST,
+        };
+        if data.len() < icmpv4::HEADER_LEN || data[0] != request || data[1] != 0 {
             return Err(SocketError::Invalid);
         }
         let ident = match self.raw_mut(id)?.ident {
@@ -190,7 +237,10 @@ impl Stack {
         self.raw_mut(id)?.ident = Some(ident);
         let seq = be16(data, 6);
         let mut header = [0; icmpv4::HEADER_LEN];
-        Icmpv4Repr::EchoRequest { ident, seq }.emit(&mut header);
+        match to.0 {
+            IpAddr::V4(_) => Icmpv4Repr::EchoRequest { ident, seq }.emit(&mut header),
+            IpAddr::V6(_) => Icmpv6Repr::EchoRequest { ident, seq }.emit(&mut header),
+        }
         let body = data.slice(icmpv4::HEADER_LEN..);
         self.raw_output(id, &header, icmpv4::CHECKSUM_OFFSET, body, to)
     }
@@ -201,16 +251,16 @@ impl Stack {
         header: &[u8],
         checksum_offset: u16,
         body: Bytes,
-        to: IpAddr,
+        (to, iface): To,
     ) -> Result<(), SocketError> {
         let socket = self.raw.get(id).ok_or(SocketError::Invalid)?;
         let options = socket.options;
-        let route = self.net.route(to, Some(socket.local), options.iface)?;
+        let route = self.net.route(to, Some(socket.local), iface)?;
         let proto = socket.proto();
         self.net.output(TransportOut {
             src: route.src,
             dst: to,
-            iface: options.iface,
+            iface,
             proto,
             tos: options.tos,
             ttl: options.ttl,
@@ -272,6 +322,6 @@ impl Stack {
 fn sent_by(socket: &RawSocket, protocol: u8, error: &IcmpError) -> bool {
     match socket.kind {
         RawKind::Ip(proto) => proto == protocol,
-        RawKind::Echo => protocol == proto::ICMP && socket.ident == Some(error.local.port()),
+        RawKind::Echo => protocol == socket.proto() && socket.ident == Some(error.local.port()),
     }
 }

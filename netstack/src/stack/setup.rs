@@ -1,10 +1,11 @@
 //! Interfaces, addresses, routes, neighbours: what an administrator sets.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use thiserror::Error;
 
 use super::Stack;
+use super::address::{Address, AddressState};
 use super::iface::{IfaceCounters, InterfaceConfig};
 use super::net::LOOPBACK;
 use crate::link::{DeviceCaps, MacAddr, Medium};
@@ -12,7 +13,7 @@ use crate::neighbor::NeighborState;
 use crate::network::IfaceId;
 use crate::network::addr::Cidr;
 use crate::network::route::Route;
-use crate::wire::ipv4;
+use crate::wire::{ipv4, ipv6};
 
 /// Why the set-up was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -23,8 +24,8 @@ pub enum ConfigError {
     /// The name is empty, too long, or taken.
     #[error("the interface name is empty, longer than 15 bytes, or taken")]
     BadName,
-    /// The MTU is below 68 (RFC 791).
-    #[error("the MTU is below 68 bytes")]
+    /// The MTU is below 68 (RFC 791), or below 1280 where an IPv6 address is added (RFC 8200).
+    #[error("the MTU is below 68 bytes, or for IPv6 below 1280")]
     BadMtu,
     /// The address cannot be an interface's: unspecified, multicast or broadcast.
     #[error("not an address that an interface can have")]
@@ -56,6 +57,8 @@ pub struct InterfaceInfo {
     pub caps: DeviceCaps,
     /// Its addresses.
     pub addrs: Vec<Cidr>,
+    /// The same with what is known of each.
+    pub addresses: Vec<Address>,
     /// It is the loopback interface.
     pub is_loopback: bool,
     /// What has passed it.
@@ -112,7 +115,8 @@ impl Stack {
             name: iface.name.clone(),
             mac: iface.mac,
             caps: iface.caps,
-            addrs: iface.addrs.to_vec(),
+            addrs: iface.addrs.iter().map(|own| own.cidr).collect(),
+            addresses: iface.addrs.to_vec(),
             is_loopback: iface.is_loopback,
             counters: iface.counters,
         })
@@ -130,10 +134,15 @@ impl Stack {
             return Err(ConfigError::BadAddress);
         }
         let iface = self.net.iface_mut(id).ok_or(ConfigError::NoInterface)?;
-        if iface.addrs.iter().any(|other| other.addr() == addr) {
+        if iface.address(addr).is_some() {
             return Err(ConfigError::Exists);
         }
-        iface.addrs.push(cidr);
+        if addr.is_ipv6() && iface.caps.mtu < ipv6::MTU_MIN {
+            return Err(ConfigError::BadMtu);
+        }
+        iface
+            .addrs
+            .push(Address::manual(cidr, AddressState::Usable));
         let announces = iface.caps.medium == Medium::Ethernet;
         if !iface.is_loopback {
             self.net.routes.add(connected(id, cidr));
@@ -153,11 +162,11 @@ impl Stack {
     /// `NoInterface`, `Missing`.
     pub fn remove_address(&mut self, id: IfaceId, addr: IpAddr) -> Result<(), ConfigError> {
         let iface = self.net.iface_mut(id).ok_or(ConfigError::NoInterface)?;
-        let at = iface.addrs.iter().position(|cidr| cidr.addr() == addr);
-        let cidr = iface.addrs.remove(at.ok_or(ConfigError::Missing)?);
+        let at = iface.addrs.iter().position(|own| own.ip() == addr);
+        let cidr = iface.addrs.remove(at.ok_or(ConfigError::Missing)?).cidr;
         let network = cidr.network();
-        let shared = iface.addrs.iter().find(|other| other.network() == network);
-        let shared = shared.copied();
+        let mut others = iface.addrs.iter().map(|own| own.cidr);
+        let shared = others.find(|other| other.network() == network);
         self.net.routes.remove(cidr, id);
         if let Some(other) = shared {
             self.net.routes.add(connected(id, other));
@@ -186,7 +195,7 @@ impl Stack {
         Ok(())
     }
 
-    /// Adds the default route for IPv4 over a gateway.
+    /// Adds the default route for the gateway's family.
     ///
     /// # Errors
     /// As [`Stack::add_route`].
@@ -196,7 +205,7 @@ impl Stack {
         gateway: IpAddr,
     ) -> Result<(), ConfigError> {
         self.add_route(Route {
-            dest: Cidr::all_v4(),
+            dest: Cidr::all_of(gateway),
             gateway: Some(gateway),
             iface,
             metric: 0,
@@ -255,9 +264,13 @@ impl Stack {
     }
 
     pub(super) fn set_up_loopback(&mut self) {
-        let cidr = Cidr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8);
-        if let (Some(iface), Some(cidr)) = (self.net.iface_mut(LOOPBACK), cidr) {
-            iface.addrs.push(cidr);
+        let v4 = Cidr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8);
+        let v6 = Cidr::new(IpAddr::V6(Ipv6Addr::LOCALHOST), 128);
+        if let Some(iface) = self.net.iface_mut(LOOPBACK) {
+            let both = v4.into_iter().chain(v6);
+            iface
+                .addrs
+                .extend(both.map(|cidr| Address::manual(cidr, AddressState::Usable)));
         }
     }
 }
@@ -269,7 +282,8 @@ fn connected(iface: IfaceId, cidr: Cidr) -> Route {
         gateway: None,
         iface,
         metric: 0,
-        src: Some(cidr.addr()),
+        // IPv6 chooses among all addresses (RFC 6724).
+        src: Some(cidr.addr()).filter(|addr| addr.is_ipv4()),
         mtu: None,
     }
 }

@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::Stack;
 use crate::error::SocketError;
-use crate::socket::{Readiness, Shutdown, SocketId, SocketKind};
+use crate::socket::{Family, Names, Readiness, Shutdown, SocketId, SocketKind};
 
 impl Stack {
     /// What the socket is ready for now; `None` if it is closed.
@@ -68,7 +68,8 @@ impl Stack {
             SocketKind::Udp => self.udp_local_addr(id),
             SocketKind::Raw => {
                 let socket = self.raw.get(id).ok_or(SocketError::Invalid)?;
-                Ok(SocketAddr::new(socket.local, socket.ident.unwrap_or(0)))
+                let local = SocketAddr::new(socket.local, socket.ident.unwrap_or(0));
+                Ok(socket.names.outward(local, socket.options.iface))
             }
             SocketKind::Tcp => self.tcp_local_addr(id),
         }
@@ -80,13 +81,49 @@ impl Stack {
     /// `NotConnected`, `Invalid` if the socket is closed.
     pub fn peer_addr(&self, id: SocketId) -> Result<SocketAddr, SocketError> {
         match id.kind() {
-            SocketKind::Udp => self.udp.get(id)?.remote.ok_or(SocketError::NotConnected),
+            SocketKind::Udp => self.udp_peer_addr(id),
             SocketKind::Raw => {
                 let socket = self.raw.get(id).ok_or(SocketError::Invalid)?;
                 let remote: IpAddr = socket.remote.ok_or(SocketError::NotConnected)?;
-                Ok(SocketAddr::new(remote, 0))
+                let remote = SocketAddr::new(remote, 0);
+                Ok(socket.names.outward(remote, socket.options.iface))
             }
             SocketKind::Tcp => self.tcp_peer_addr(id),
+        }
+    }
+
+    /// Sets IPV6_V6ONLY of a socket of IPv6.
+    ///
+    /// # Errors
+    /// `Invalid` if the socket is bound; `NoProtocol` if it is one of IPv4.
+    pub fn set_v6only(&mut self, id: SocketId, v6only: bool) -> Result<(), SocketError> {
+        let names = match id.kind() {
+            SocketKind::Udp => {
+                let socket = self.udp.get_mut(id)?;
+                if socket.claim.is_some() {
+                    return Err(SocketError::Invalid);
+                }
+                &mut socket.names
+            }
+            SocketKind::Raw => &mut self.raw.get_mut(id).ok_or(SocketError::Invalid)?.names,
+            SocketKind::Tcp => self.tcp.names_mut(id)?,
+        };
+        if names.family == Family::V4 {
+            return Err(SocketError::NoProtocol);
+        }
+        names.v6only = v6only;
+        Ok(())
+    }
+
+    /// The family of a socket, and IPV6_V6ONLY.
+    ///
+    /// # Errors
+    /// `Invalid` if there is no such socket.
+    pub fn names(&self, id: SocketId) -> Result<Names, SocketError> {
+        match id.kind() {
+            SocketKind::Udp => Ok(self.udp.get(id)?.names),
+            SocketKind::Raw => Ok(self.raw.get(id).ok_or(SocketError::Invalid)?.names),
+            SocketKind::Tcp => self.tcp.names(id),
         }
     }
 

@@ -6,8 +6,8 @@ use std::net::SocketAddr;
 use super::Stack;
 use crate::buf::Bytes;
 use crate::error::SocketError;
-use crate::socket::SocketId;
 use crate::socket::tcp::{SendHow, TcpInfo, TcpOption, TcpOptionName, TcpState};
+use crate::socket::{Family, SocketId};
 use crate::transport::tcp::TcpConfig;
 
 impl Stack {
@@ -16,9 +16,14 @@ impl Stack {
         &mut self.tcp_config
     }
 
-    /// Opens a TCP socket.
+    /// Opens a TCP socket of IPv4.
     pub fn tcp_open(&mut self) -> SocketId {
-        self.tcp_call(|tcp, cx| tcp.socket(cx))
+        self.tcp_open_of(Family::V4)
+    }
+
+    /// Opens a TCP socket. One of IPv6 speaks IPv4 too, unless IPV6_V6ONLY is set.
+    pub fn tcp_open_of(&mut self, family: Family) -> SocketId {
+        self.tcp_call(|tcp, cx| tcp.socket_of(cx, family))
     }
 
     /// Binds a socket; port 0 chooses an ephemeral one.

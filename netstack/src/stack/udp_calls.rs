@@ -5,38 +5,40 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use smallvec::smallvec;
 
 use super::Stack;
+use super::egress::ip_header_len;
 use super::ingress::Inbound;
 use crate::buf::{Bytes, GsoKind};
 use crate::error::SocketError;
-use crate::network::{IpOutput, TransportOut, proto};
-use crate::socket::{Family, ReceivedDatagram, Shutdown, SocketId};
+use crate::network::icmp_error::Problem;
+use crate::network::source::is_link_local;
+use crate::network::{IfaceId, IpOutput, TransportOut, proto};
+use crate::socket::{Family, Names, ReceivedDatagram, Shutdown, SocketId};
 use crate::transport::ports::Claim;
 use crate::transport::udp::{UdpOptions, UdpSocket};
 use crate::wire::checksum::Checksum;
-use crate::wire::icmpv4::{Icmpv4Repr, unreachable};
-use crate::wire::ipv4;
 use crate::wire::udp::{CHECKSUM_OFFSET, HEADER_LEN, UdpRepr, UdpView};
 
 /// The largest payload of a datagram over IPv4.
-const PAYLOAD_MAX: usize = 65_535 - ipv4::HEADER_LEN - HEADER_LEN;
+const PAYLOAD_MAX: usize = 65_535 - crate::wire::ipv4::HEADER_LEN - HEADER_LEN;
 
 impl Stack {
     pub(super) fn udp_in(&mut self, inbound: &Inbound) {
         let bytes = inbound.payload();
         let meta = &inbound.meta;
         let Ok(view) = UdpView::new(&bytes) else {
-            self.udp_stats.in_hdr_errors += 1;
-            self.udp_stats.in_errors += 1;
+            self.udp_stats.of(meta.src).in_hdr_errors += 1;
+            self.udp_stats.of(meta.src).in_errors += 1;
             return;
         };
-        // Over IPv4 a zero field means that the sender made no checksum.
-        if !meta.checksum_valid && view.checksum() != 0 {
+        // Over IPv4 a zero field means that the sender made no checksum (RFC 768; RFC 8200 section 8.1).
+        let has_sum = view.checksum() != 0 || meta.src.is_ipv6();
+        if !meta.checksum_valid && has_sum {
             let len = view.datagram().len() as u32;
             let mut sum = Checksum::pseudo(meta.src, meta.dst, proto::UDP, len);
             sum.add_bytes(view.datagram());
-            if !sum.is_valid() {
-                self.udp_stats.in_csum_errors += 1;
-                self.udp_stats.in_errors += 1;
+            if !sum.is_valid() || view.checksum() == 0 {
+                self.udp_stats.of(meta.src).in_csum_errors += 1;
+                self.udp_stats.of(meta.src).in_errors += 1;
                 return;
             }
         }
@@ -44,9 +46,8 @@ impl Stack {
         let data = bytes.slice(HEADER_LEN..view.datagram().len());
         let receivers = self.udp.receivers(meta, src_port, dst_port);
         if receivers.is_empty() {
-            self.udp_stats.no_ports += 1;
-            let code = unreachable::PORT;
-            self.send_icmp_error(inbound, Icmpv4Repr::Unreachable { code, mtu: 0 });
+            self.udp_stats.of(meta.src).no_ports += 1;
+            self.send_icmp_error(inbound, Problem::Port);
             return;
         }
         // GRO of UDP: several datagrams in one.
@@ -77,33 +78,31 @@ impl Stack {
         first as u16..=last as u16
     }
 
-    fn udp_queue(&mut self, id: SocketId, datagram: ReceivedDatagram) {
+    fn udp_queue(&mut self, id: SocketId, mut datagram: ReceivedDatagram) {
+        let src = datagram.from.ip();
         let Ok(socket) = self.udp.get_mut(id) else {
             return;
         };
+        let (from, iface) = (datagram.from, Some(datagram.iface));
+        datagram.from = socket.names.outward(from, iface);
         let budget = match socket.read_shut {
             true => 0,
             false => socket.options.recv_budget,
         };
         if socket.queue.push(datagram, budget) {
-            self.udp_stats.in_datagrams += 1;
+            self.udp_stats.of(src).in_datagrams += 1;
             self.events.mark(id);
         } else {
-            self.udp_stats.rcvbuf_errors += 1;
-            self.udp_stats.in_errors += 1;
+            self.udp_stats.of(src).rcvbuf_errors += 1;
+            self.udp_stats.of(src).in_errors += 1;
         }
     }
 
     /// Opens a UDP socket.
     pub fn udp_open(&mut self, family: Family) -> SocketId {
-        let unspecified = match family {
-            Family::V4 => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-            Family::V6 => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
-        };
         let options = UdpOptions::new(self.net.config.rmem_default);
-        self.udp
-            .sockets
-            .insert(UdpSocket::new(unspecified, options))
+        let socket = UdpSocket::new(Names::of(family), options);
+        self.udp.sockets.insert(socket)
     }
 
     /// The options of a socket.
@@ -132,17 +131,21 @@ impl Stack {
         if socket.claim.is_some() {
             return Err(SocketError::Invalid);
         }
-        if socket.local.is_ipv4() != addr.is_ipv4() {
-            return Err(SocketError::AddrFamily);
+        let inward = socket.names.inward(addr)?;
+        let ip = inward.addr.ip();
+        if !ip.is_unspecified() && !socket.names.speaks(ip) {
+            return Err(SocketError::Invalid);
         }
-        let ip = addr.ip();
+        let iface = inward.link(socket.options.iface)?;
         let usable = ip.is_unspecified() || self.net.is_local(ip) || self.is_group(ip);
         if !usable {
             return Err(SocketError::AddrNotAvailable);
         }
         let claim = claim_for(socket, ip, addr.port());
-        self.udp_claim(id, claim)?;
-        self.udp.get_mut(id)?.local = ip;
+        self.udp_claim(id, Claim { iface, ..claim })?;
+        let socket = self.udp.get_mut(id)?;
+        socket.local = ip;
+        socket.options.iface = iface;
         Ok(())
     }
 
@@ -168,10 +171,11 @@ impl Stack {
     /// `AddrFamily`, `NetUnreachable`, `Access` for a broadcast address without the option,
     /// `WouldBlock` if no port is free.
     pub fn udp_connect(&mut self, id: SocketId, remote: SocketAddr) -> Result<(), SocketError> {
-        let remote = self.udp_destination(id, remote)?;
+        let (remote, iface) = self.udp_destination(id, remote)?;
         let socket = self.udp.get(id)?;
         let chosen = (!socket.local_by_connect).then_some(socket.local);
-        let route = self.net.route(remote.ip(), chosen, socket.options.iface)?;
+        let chosen = chosen.filter(|local| !local.is_unspecified());
+        let route = self.net.route(remote.ip(), chosen, iface)?;
         if socket.claim.is_none() {
             // As in Linux the port is held for every local address, and never shared: the socket may
             // be disconnected later, and keeps it.
@@ -185,6 +189,9 @@ impl Stack {
             socket.local_by_connect = true;
         }
         socket.remote = Some(remote);
+        if is_link_local_addr(remote.ip()) {
+            socket.options.iface = iface;
+        }
         Ok(())
     }
 
@@ -197,10 +204,7 @@ impl Stack {
         socket.remote = None;
         if socket.local_by_connect {
             socket.local_by_connect = false;
-            socket.local = match socket.local {
-                IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-                IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
-            };
+            socket.local = socket.names.unspecified();
         }
         Ok(())
     }
@@ -225,24 +229,29 @@ impl Stack {
         if socket.write_shut {
             return Err(SocketError::Pipe);
         }
-        let to = to
-            .or(socket.remote)
-            .ok_or(SocketError::DestinationRequired)?;
+        let peer = socket.remote.map(|remote| (remote, socket.options.iface));
+        if to.is_none() && peer.is_none() {
+            return Err(SocketError::DestinationRequired);
+        }
         if data.len() > PAYLOAD_MAX {
             return Err(SocketError::MessageTooLong);
         }
-        let to = self.udp_destination(id, to)?;
+        let (to, iface) = match (to, peer) {
+            (None, Some(peer)) => peer,
+            (Some(to), _) => self.udp_destination(id, to)?,
+            (None, None) => return Err(SocketError::DestinationRequired),
+        };
         if self.udp.get(id)?.claim.is_none() {
             let socket = self.udp.get(id)?;
             let claim = claim_for(socket, socket.local, 0);
             let no_port = |_| SocketError::WouldBlock;
             self.udp_claim(id, claim).map_err(no_port)?;
         }
-        let sent = self.udp_output(id, data, to);
+        let sent = self.udp_output(id, data, to, iface);
         match sent {
-            Ok(_) => self.udp_stats.out_datagrams += 1,
+            Ok(_) => self.udp_stats.of(to.ip()).out_datagrams += 1,
             Err(SocketError::NoBuffers) => {
-                self.udp_stats.sndbuf_errors += 1;
+                self.udp_stats.of(to.ip()).sndbuf_errors += 1;
                 self.udp.block(id);
                 return Err(SocketError::WouldBlock);
             }
@@ -257,11 +266,13 @@ impl Stack {
         id: SocketId,
         data: Bytes,
         to: SocketAddr,
+        iface: Option<IfaceId>,
     ) -> Result<usize, SocketError> {
         let socket = self.udp.get(id)?;
         let options = socket.options;
         let local = Some(socket.local).filter(|local| !self.is_group(*local));
-        let route = self.net.route(to.ip(), local, options.iface)?;
+        let local = local.filter(|local| !local.is_unspecified());
+        let route = self.net.route(to.ip(), local, iface)?;
         let mut header = [0; HEADER_LEN];
         let repr = UdpRepr {
             src_port: socket.port(),
@@ -271,11 +282,11 @@ impl Stack {
         repr.emit(&mut header);
         let len = data.len();
         // Linux IP_PMTUDISC_WANT: what fits is not to be fragmented on the way, what does not is here.
-        let fits = ipv4::HEADER_LEN + HEADER_LEN + len <= route.mtu as usize;
+        let fits = ip_header_len(to.ip()) + HEADER_LEN + len <= route.mtu as usize;
         self.net.output(TransportOut {
             src: route.src,
             dst: to.ip(),
-            iface: options.iface,
+            iface,
             proto: proto::UDP,
             tos: options.tos,
             ttl: match to.ip().is_multicast() {
@@ -292,25 +303,39 @@ impl Stack {
         Ok(len)
     }
 
-    /// Checks a destination. The unspecified address means this host, as in Linux.
-    fn udp_destination(&self, id: SocketId, to: SocketAddr) -> Result<SocketAddr, SocketError> {
+    /// Checks a destination, and says over which interface it has to be reached, if that matters. The
+    /// unspecified address means this host, as in Linux.
+    fn udp_destination(
+        &self,
+        id: SocketId,
+        to: SocketAddr,
+    ) -> Result<(SocketAddr, Option<IfaceId>), SocketError> {
         let socket = self.udp.get(id)?;
-        if socket.local.is_ipv4() != to.is_ipv4() {
-            return Err(SocketError::AddrFamily);
-        }
+        let inward = socket.names.inward(to)?;
+        let ip = inward.addr.ip();
         if to.port() == 0 {
             return Err(SocketError::Invalid);
         }
-        if self.net.is_broadcast(to.ip()) && !socket.options.broadcast {
+        if !socket.names.speaks(ip) {
+            return Err(SocketError::NetUnreachable);
+        }
+        if self.net.is_broadcast(ip) && !socket.options.broadcast {
             return Err(SocketError::Access);
         }
-        let ip = match to.ip() {
+        let iface = inward.link(socket.options.iface)?;
+        let local = socket.local;
+        let ip = match ip {
             ip if !ip.is_unspecified() => ip,
-            _ if !socket.local.is_unspecified() => socket.local,
+            _ if !local.is_unspecified() => local,
             IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::LOCALHOST),
             IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::LOCALHOST),
         };
-        Ok(SocketAddr::new(ip, to.port()))
+        // A socket that has an address of one family does not reach the other.
+        let chosen = !local.is_unspecified() && !socket.local_by_connect;
+        if chosen && local.is_ipv4() != ip.is_ipv4() {
+            return Err(SocketError::NetUnreachable);
+        }
+        Ok((SocketAddr::new(ip, to.port()), iface))
     }
 
     /// Takes the oldest datagram.
@@ -355,14 +380,25 @@ impl Stack {
 
     pub(super) fn udp_local_addr(&self, id: SocketId) -> Result<SocketAddr, SocketError> {
         let socket = self.udp.get(id)?;
-        Ok(SocketAddr::new(socket.local, socket.port()))
+        let local = SocketAddr::new(socket.local, socket.port());
+        Ok(socket.names.outward(local, socket.options.iface))
     }
+
+    pub(super) fn udp_peer_addr(&self, id: SocketId) -> Result<SocketAddr, SocketError> {
+        let socket = self.udp.get(id)?;
+        let remote = socket.remote.ok_or(SocketError::NotConnected)?;
+        Ok(socket.names.outward(remote, socket.options.iface))
+    }
+}
+
+fn is_link_local_addr(addr: IpAddr) -> bool {
+    matches!(addr, IpAddr::V6(v6) if is_link_local(v6))
 }
 
 fn claim_for(socket: &UdpSocket, addr: IpAddr, port: u16) -> Claim {
     Claim {
         port,
-        addr: Some(addr),
+        addr: socket.names.claimed(addr),
         iface: socket.options.iface,
         reuse_addr: socket.options.reuse_addr,
         reuse_port: socket.options.reuse_port,

@@ -237,9 +237,9 @@ impl Target {
         }
         self.check();
         if self.medium == Medium::Ip {
-            let before = self.stack.stats().net.icmp_out_echo_reps;
+            let before = self.stack.stats().net.icmp4.out_echo_reps;
             self.step(3, echo_request());
-            assert_eq!(self.stack.stats().net.icmp_out_echo_reps, before + 1);
+            assert_eq!(self.stack.stats().net.icmp4.out_echo_reps, before + 1);
         }
     }
 }

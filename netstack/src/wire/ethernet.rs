@@ -32,6 +32,12 @@ impl MacAddr {
         let [_, b, c, d] = addr.octets();
         Self([0x01, 0x00, 0x5e, b & 0x7f, c, d])
     }
+
+    /// The group address of an IPv6 multicast address (RFC 2464 section 7).
+    pub fn of_ipv6_multicast(addr: std::net::Ipv6Addr) -> Self {
+        let [.., a, b, c, d] = addr.octets();
+        Self([0x33, 0x33, a, b, c, d])
+    }
 }
 
 /// The meaning of an Ethernet header.

@@ -142,17 +142,18 @@ impl Icmpv4Repr {
         out[2..4].fill(0);
         out[4..8].copy_from_slice(&rest.to_be_bytes());
     }
+}
 
-    /// True for messages that report an error and so are never answered by one (RFC 1122, 3.2.2).
-    pub fn is_error(&self) -> bool {
-        match self {
-            Self::Unreachable { .. }
-            | Self::TimeExceeded { .. }
-            | Self::ParameterProblem { .. } => true,
-            Self::Other { kind, .. } => matches!(*kind, kind::SOURCE_QUENCH | kind::REDIRECT),
-            Self::EchoRequest { .. } | Self::EchoReply { .. } => false,
-        }
-    }
+/// True for types that report an error and so are never answered by one (RFC 1122, 3.2.2).
+pub fn is_error(kind: u8) -> bool {
+    matches!(
+        kind,
+        kind::UNREACHABLE
+            | kind::SOURCE_QUENCH
+            | kind::REDIRECT
+            | kind::TIME_EXCEEDED
+            | kind::PARAMETER_PROBLEM
+    )
 }
 
 /// True if the checksum of a whole message is right.

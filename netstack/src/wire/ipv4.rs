@@ -8,6 +8,8 @@ use std::net::Ipv4Addr;
 pub const HEADER_LEN: usize = 20;
 /// Bytes of the largest header.
 pub const HEADER_LEN_MAX: usize = 60;
+/// Offset of the protocol field.
+pub const PROTO_OFFSET: usize = 9;
 /// Offset of the checksum field.
 pub const CHECKSUM_OFFSET: usize = 10;
 /// The smallest MTU that a link may have, and the least that a path MTU is believed to be

@@ -5,7 +5,7 @@
 
 pub(crate) mod stream;
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use netstack::host::{Clock, Net, seed};
 use netstack::link::fault::{Fault, FaultConfig};
@@ -21,6 +21,11 @@ use nix::sched::{CloneFlags, unshare};
 pub(crate) const HOST: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 1);
 /// The stack's end.
 pub(crate) const OURS: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 2);
+
+/// The kernel's end in IPv6.
+pub(crate) const HOST6: Ipv6Addr = Ipv6Addr::new(0xfd00, 9, 0, 0, 0, 0, 0, 1);
+/// The stack's end in IPv6.
+pub(crate) const OURS6: Ipv6Addr = Ipv6Addr::new(0xfd00, 9, 0, 0, 0, 0, 0, 2);
 
 /// Runs `test` on a thread in a network namespace of its own; says loudly that it skips if there
 /// is no permission for that. Threads and programs that the test starts are in the namespace too.
@@ -58,6 +63,10 @@ pub(crate) fn start(kind: Kind, faults: Option<FaultConfig>) -> Net {
     let vnet = matches!(kind, Kind::Offloading | Kind::OffloadingTap);
     let tun = TunDevice::open("nst0", medium, vnet).expect("a TUN interface");
     tun.configure_host(HOST, 24).expect("the host's address");
+    // Both ends of the link are ours: nobody has to be asked for the address.
+    std::fs::write("/proc/sys/net/ipv6/conf/nst0/accept_dad", "0").expect("a setting");
+    tun.configure_host(HOST6, 64).expect("the host's address");
+    wait_for_address(HOST6);
     let mut mac = MacAddr::default();
     if medium == Medium::Ethernet {
         mac = iface::mac("nst0").expect("the interface's address");
@@ -73,7 +82,14 @@ pub(crate) fn start(kind: Kind, faults: Option<FaultConfig>) -> Net {
     start_on(device, mac)
 }
 
-/// Starts a stack with the address [`OURS`] on a device.
+/// Waits until the kernel lets its new address be used, which a worker of its own says.
+pub(crate) fn wait_for_address(addr: Ipv6Addr) {
+    while std::net::UdpSocket::bind((addr, 0)).is_err() {
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+}
+
+/// Starts a stack with the addresses [`OURS`] and [`OURS6`] on a device.
 pub(crate) fn start_on(device: Box<dyn Device + Send>, mac: MacAddr) -> Net {
     let clock = Clock::start();
     let mut stack = Stack::new(StackConfig::default(), seed().expect("randomness"));
@@ -86,6 +102,8 @@ pub(crate) fn start_on(device: Box<dyn Device + Send>, mac: MacAddr) -> Net {
         .expect("an interface");
     let address = Cidr::new(IpAddr::V4(OURS), 24).expect("a valid prefix");
     stack.add_address(iface, address).expect("an address");
+    let address = Cidr::new(IpAddr::V6(OURS6), 64).expect("a valid prefix");
+    stack.add_address(iface, address).expect("an address");
     Net::start(stack, clock, vec![(iface, device)]).expect("a running stack")
 }
 
@@ -97,4 +115,14 @@ pub(crate) fn ours(port: u16) -> SocketAddr {
 /// The kernel's address with a port.
 pub(crate) fn host(port: u16) -> SocketAddr {
     SocketAddr::from((HOST, port))
+}
+
+/// The stack's address of IPv6 with a port.
+pub(crate) fn ours6(port: u16) -> SocketAddr {
+    SocketAddr::from((OURS6, port))
+}
+
+/// The kernel's address of IPv6 with a port.
+pub(crate) fn host6(port: u16) -> SocketAddr {
+    SocketAddr::from((HOST6, port))
 }

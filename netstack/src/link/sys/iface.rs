@@ -5,7 +5,7 @@
 #![allow(unsafe_code)]
 
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsRawFd, OwnedFd};
 
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
@@ -20,6 +20,7 @@ mod raw {
     nix::ioctl_read_bad!(get_flags, libc::SIOCGIFFLAGS, libc::ifreq);
     nix::ioctl_write_ptr_bad!(set_flags, libc::SIOCSIFFLAGS, libc::ifreq);
     nix::ioctl_write_ptr_bad!(set_addr, libc::SIOCSIFADDR, libc::ifreq);
+    nix::ioctl_write_ptr_bad!(set_addr6, libc::SIOCSIFADDR, libc::in6_ifreq);
     nix::ioctl_write_ptr_bad!(set_netmask, libc::SIOCSIFNETMASK, libc::ifreq);
 }
 
@@ -135,6 +136,34 @@ pub fn set_ipv4(name: &str, addr: Ipv4Addr, prefix_len: u8) -> io::Result<()> {
     request.ifr_ifru.ifru_netmask = sockaddr(Ipv4Addr::from(mask));
     // SAFETY: the kernel reads a whole `ifreq`.
     unsafe { raw::set_netmask(socket.as_raw_fd(), &request) }?;
+    Ok(())
+}
+
+/// Adds an IPv6 address (SIOCSIFADDR of an AF_INET6 socket); the kernel adds the route to its prefix.
+/// On Ethernet it may be used once the kernel has found that nobody else has it.
+///
+/// # Errors
+/// EPERM without CAP_NET_ADMIN, EEXIST if it has the address; `InvalidInput` for a prefix over 128.
+pub fn add_ipv6(name: &str, addr: Ipv6Addr, prefix_len: u8) -> io::Result<()> {
+    if prefix_len > 128 {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    let index = nix::net::if_::if_nametoindex(name)?;
+    let request = libc::in6_ifreq {
+        ifr6_addr: libc::in6_addr {
+            s6_addr: addr.octets(),
+        },
+        ifr6_prefixlen: u32::from(prefix_len),
+        ifr6_ifindex: index as libc::c_int,
+    };
+    let socket = socket(
+        AddressFamily::Inet6,
+        SockType::Datagram,
+        SockFlag::SOCK_CLOEXEC,
+        None,
+    )?;
+    // SAFETY: the kernel reads a whole `in6_ifreq`.
+    unsafe { raw::set_addr6(socket.as_raw_fd(), &request) }?;
     Ok(())
 }
 

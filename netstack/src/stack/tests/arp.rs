@@ -61,7 +61,7 @@ fn a_silent_neighbour_is_reported() {
         wire.stack(A).udp_recv(client).unwrap_err(),
         SocketError::HostUnreachable
     );
-    assert_eq!(wire.stack(A).stats().net.neigh_out_unreachable, 1);
+    assert_eq!(wire.stack(A).stats().net.link.neigh_out_unreachable, 1);
 }
 
 #[test]

@@ -28,6 +28,6 @@ fn a_lost_fragment_is_reported_after_its_time() {
     assert_eq!(wire.now, Instant::from_millis(31_000));
     let error = Icmpv4Repr::parse(&wire.hosts[B].sent[0][20..]).unwrap();
     assert_eq!(error, Icmpv4Repr::TimeExceeded { code: 1 });
-    assert_eq!(wire.stack(B).stats().net.ip_reasm_timeout, 1);
-    assert_eq!(wire.stack(A).stats().net.icmp_in_time_excds, 1);
+    assert_eq!(wire.stack(B).stats().net.ip4.reasm_timeout, 1);
+    assert_eq!(wire.stack(A).stats().net.icmp4.in_time_excds, 1);
 }

@@ -18,7 +18,7 @@ fn ping() {
         let to = wire.hosts[B].addr;
         let id = wire.stack(A).raw_open(Family::V4, RawKind::Echo).unwrap();
         wire.stack(A)
-            .raw_send(id, echo_request(3), Some(to))
+            .raw_send(id, echo_request(3), Some(SocketAddr::new(to, 0)))
             .unwrap();
         wire.run();
         let got = wire.stack(A).raw_recv(id).unwrap();
@@ -30,7 +30,7 @@ fn ping() {
             (&b"ping data"[..], to, 64)
         );
         let stats = wire.stack(B).stats().net;
-        assert_eq!((stats.icmp_in_echos, stats.icmp_out_echo_reps), (1, 1));
+        assert_eq!((stats.icmp4.in_echos, stats.icmp4.out_echo_reps), (1, 1));
     }
 }
 
@@ -40,7 +40,7 @@ fn ping_ourselves() {
     let stack = wire.stack(A);
     let id = stack.raw_open(Family::V4, RawKind::Echo).unwrap();
     stack
-        .raw_send(id, echo_request(1), Some("127.0.0.1".parse().unwrap()))
+        .raw_send(id, echo_request(1), Some("127.0.0.1:0".parse().unwrap()))
         .unwrap();
     assert!(stack.raw_recv(id).is_ok());
 }
@@ -52,13 +52,13 @@ fn a_large_ping_is_fragmented_both_ways() {
     message.extend((0..5000_u32).map(|n| n as u8));
     let id = wire.stack(A).raw_open(Family::V4, RawKind::Echo).unwrap();
     wire.stack(A)
-        .raw_send(id, message.clone(), Some(to))
+        .raw_send(id, message.clone(), Some(SocketAddr::new(to, 0)))
         .unwrap();
     wire.run();
     let got = wire.stack(A).raw_recv(id).unwrap();
     assert_eq!(got.data[8..], message[8..]);
-    assert_eq!(wire.stack(B).stats().net.ip_reasm_oks, 1);
-    assert_eq!(wire.stack(B).stats().net.ip_frag_creates, 4);
+    assert_eq!(wire.stack(B).stats().net.ip4.reasm_oks, 1);
+    assert_eq!(wire.stack(B).stats().net.ip4.frag_creates, 4);
 }
 
 #[test]
@@ -70,7 +70,7 @@ fn settings_silence_echo() {
         .unwrap();
     let id = wire.stack(A).raw_open(Family::V4, RawKind::Echo).unwrap();
     wire.stack(A)
-        .raw_send(id, echo_request(1), Some(to))
+        .raw_send(id, echo_request(1), Some(SocketAddr::new(to, 0)))
         .unwrap();
     wire.run();
     assert!(wire.stack(A).raw_recv(id).is_err());
@@ -81,14 +81,16 @@ fn a_raw_socket_sees_whole_packets_and_unknown_protocols_are_refused() {
     let mut wire = Wire::new(Medium::Ip);
     let to = wire.hosts[B].addr;
     let ours = wire.stack(A).raw_open(Family::V4, RawKind::Ip(99)).unwrap();
-    wire.stack(A).raw_connect(ours, Some(to)).unwrap();
+    wire.stack(A)
+        .raw_connect(ours, Some(SocketAddr::new(to, 0)))
+        .unwrap();
     wire.stack(A).raw_send(ours, &b"hello"[..], None).unwrap();
     wire.run();
     assert_eq!(
         wire.stack(A).raw_recv(ours).unwrap_err(),
         SocketError::NoProtocol
     );
-    assert_eq!(wire.stack(B).stats().net.ip_in_unknown_protos, 1);
+    assert_eq!(wire.stack(B).stats().net.ip4.in_unknown_protos, 1);
     let theirs = wire.stack(B).raw_open(Family::V4, RawKind::Ip(99)).unwrap();
     wire.stack(A).raw_send(ours, &b"hello"[..], None).unwrap();
     wire.run();
@@ -106,7 +108,7 @@ fn errors_are_limited() {
     wire.run();
     let stats = wire.stack(B).stats().net;
     assert_eq!(
-        (stats.icmp_out_dest_unreachs, stats.icmp_out_rate_limited),
+        (stats.icmp4.out_dest_unreachs, stats.icmp4.out_rate_limited),
         (6, 44)
     );
 }
@@ -184,5 +186,5 @@ fn the_path_mtu_is_learned_from_a_router() {
     wire.stack(A).udp_options_mut(client).unwrap().dont_fragment = false;
     wire.stack(A).udp_send(client, vec![0; 1400], None).unwrap();
     wire.run();
-    assert_eq!(wire.stack(A).stats().net.ip_frag_creates, 2);
+    assert_eq!(wire.stack(A).stats().net.ip4.frag_creates, 2);
 }

@@ -191,7 +191,7 @@ fn what_is_right_is_answered() {
         target.wire.step(A);
         let stats = target.wire.stack(A).stats();
         let answered = !target.wire.hosts[A].sent.is_empty();
-        assert!(answered || stats.udp.in_datagrams == 1, "{packet:x?}");
+        assert!(answered || stats.udp.v4.in_datagrams == 1, "{packet:x?}");
     }
     let mut target = Target::new(Medium::Ethernet);
     target.wire.inject(A, arp(|_| ()));
@@ -206,8 +206,8 @@ fn frames() {
     let packet = syn(PEER, OURS);
     let other = frame([2, 0, 0, 0, 0, 9], 0x0800, &packet);
     drops_frame("another station's", other, &["LinkInOtherHost"]);
-    let ipv6 = frame(OUR_MAC, 0x86dd, &packet);
-    drops_frame("another type", ipv6, &["LinkInUnknownType"]);
+    let other = frame(OUR_MAC, 0x88cc, &packet);
+    drops_frame("another type", other, &["LinkInUnknownType"]);
     let length = frame(OUR_MAC, 60, &packet);
     drops_frame("a length field", length, &["LinkInUnknownType"]);
     let tagged = frame(OUR_MAC, 0x8100, &[&[0, 5, 8, 0], &packet[..]].concat());
@@ -258,7 +258,7 @@ fn ip_headers() {
         drops("short", good[..len].to_vec(), &["IpExtInTruncatedPkts"]);
     }
     drops("cut off", good[..39].to_vec(), &["IpExtInTruncatedPkts"]);
-    drops("version 6", changed(0, 0x65), &["IpInHdrErrors"]);
+    drops("version 7", changed(0, 0x75), &["IpInHdrErrors"]);
     drops("version 0", changed(0, 0x05), &["IpInHdrErrors"]);
     drops("a header of 16", changed(0, 0x44), &["IpInHdrErrors"]);
     drops(
@@ -414,7 +414,7 @@ fn icmp_messages() {
     drops(
         "a parameter problem",
         icmp(12, 0, &ours),
-        &["IcmpInForeignQuotes"],
+        &["IcmpInParmProbs", "IcmpInForeignQuotes"],
     );
     // Types that mean nothing to us are not answered (RFC 1122, 3.2.2).
     drops("an unknown type", icmp(77, 0, b"data"), &[]);
@@ -489,7 +489,7 @@ fn odd_segment_sizes() {
         batch.push(packet);
         let (now, iface) = (target.wire.now, target.wire.hosts[A].iface);
         target.wire.hosts[A].stack.receive(now, iface, &mut batch);
-        let udp = target.wire.stack(A).stats().udp.in_datagrams;
+        let udp = target.wire.stack(A).stats().udp.v4.in_datagrams;
         let pieces = 100_u64.div_ceil(u64::from(gro_size));
         assert_eq!(udp, if proto == UDP { pieces } else { 0 }, "{gro_size}");
     }

@@ -130,5 +130,5 @@ fn a_gateway_carries_what_has_no_other_route() {
     let frame = wire.hosts[A].sent.last().unwrap();
     assert_eq!(frame[..6], [2, 0, 0, 0, 0, 2]);
     assert_eq!(frame[30..34], [192, 0, 2, 1]);
-    assert_eq!(wire.stack(B).stats().net.ip_in_addr_errors, 1);
+    assert_eq!(wire.stack(B).stats().net.ip4.in_addr_errors, 1);
 }

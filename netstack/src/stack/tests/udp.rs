@@ -82,7 +82,7 @@ fn a_closed_port_is_reported_to_a_connected_socket() {
         wire.stack(A).udp_recv(client).unwrap_err(),
         SocketError::Refused
     );
-    assert_eq!(wire.stack(B).stats().udp.no_ports, 1);
+    assert_eq!(wire.stack(B).stats().udp.v4.no_ports, 1);
     assert_eq!(
         wire.stack(A).udp_recv(client).unwrap_err(),
         SocketError::WouldBlock
@@ -231,7 +231,7 @@ fn the_receive_budget_bounds_what_waits() {
     }
     assert_eq!(count, 10);
     assert_eq!(wire.stack(B).udp_drops(server), Ok(90));
-    assert_eq!(wire.stack(B).stats().udp.rcvbuf_errors, 90);
+    assert_eq!(wire.stack(B).stats().udp.v4.rcvbuf_errors, 90);
 }
 
 #[test]
@@ -253,7 +253,7 @@ fn bad_datagrams_are_counted() {
     let mut no_sum = good;
     no_sum[26..28].fill(0);
     wire.inject(B, no_sum);
-    let stats = wire.stack(B).stats().udp;
+    let stats = wire.stack(B).stats().udp.v4;
     assert_eq!(
         (stats.in_csum_errors, stats.in_errors, stats.in_datagrams),
         (1, 2, 2)

@@ -12,17 +12,45 @@ use super::handshake::{Opening, SynSent};
 use super::listen::{Listen, bound};
 use super::options::SocketOptions;
 use super::slot::{Socket, State};
-use super::state::Phase;
+use super::state::{Connection, Phase};
 use crate::error::SocketError;
 use crate::socket::tcp::ShutdownHow;
-use crate::socket::{Readiness, SocketId};
+use crate::socket::{Family, Names, Readiness, SocketId};
 use crate::transport::ports::Claim;
 
 impl TcpEngine {
-    /// A new socket.
+    /// A new socket of IPv4.
     pub fn socket(&mut self, cx: &mut Cx<'_>) -> SocketId {
-        self.sockets
-            .insert(Socket::new(State::Idle, SocketOptions::new(cx.config)))
+        self.socket_of(cx, Family::V4)
+    }
+
+    /// A new socket.
+    pub fn socket_of(&mut self, cx: &mut Cx<'_>, family: Family) -> SocketId {
+        let opts = SocketOptions {
+            names: Names::of(family),
+            ..SocketOptions::new(cx.config)
+        };
+        self.sockets.insert(Socket::new(State::Idle, opts))
+    }
+
+    /// How the socket names addresses.
+    ///
+    /// # Errors
+    /// `Invalid` if there is no such socket.
+    pub fn names(&self, id: SocketId) -> Result<Names, SocketError> {
+        Ok(self.held(id)?.options().names)
+    }
+
+    /// The same, to change it before the socket has an address.
+    ///
+    /// # Errors
+    /// `Invalid` if there is no such socket, or it is bound.
+    pub(crate) fn names_mut(&mut self, id: SocketId) -> Result<&mut Names, SocketError> {
+        let socket = self.owned(id)?;
+        match (socket.local, &socket.state) {
+            (None, State::Idle) => Ok(&mut socket.opts.names),
+            _ => Err(SocketError::Invalid),
+        }
     }
 
     /// The socket that an application holds under `id`.
@@ -55,8 +83,15 @@ impl TcpEngine {
         if socket.local.is_some() || !matches!(socket.state, State::Idle) {
             return Err(SocketError::Invalid);
         }
-        let opts = socket.opts;
-        if !local.ip().is_unspecified() {
+        let inward = socket.opts.names.inward(local)?;
+        let local = inward.addr;
+        let any = local.ip().is_unspecified();
+        if !any && !socket.opts.names.speaks(local.ip()) {
+            return Err(SocketError::Invalid);
+        }
+        let mut opts = socket.opts;
+        opts.ip.iface = inward.link(opts.ip.iface)?;
+        if !any {
             // The route lookup knows which addresses are ours; the address reaches itself.
             let found = cx.out.route(local.ip(), Some(local.ip()), opts.ip.iface);
             if found == Err(SocketError::AddrNotAvailable) {
@@ -71,6 +106,7 @@ impl TcpEngine {
             local.port()
         };
         let socket = self.owned(id)?;
+        socket.opts.ip.iface = opts.ip.iface;
         socket.claim = Some(Claim { port, ..claim });
         socket.local = Some(SocketAddr::new(local.ip(), port));
         Ok(())
@@ -99,11 +135,8 @@ impl TcpEngine {
             _ => return Err(SocketError::Invalid),
         }
         if socket.local.is_none() {
-            self.bind(
-                cx,
-                id,
-                SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0),
-            )?;
+            let any = socket.opts.names.unspecified();
+            self.bind(cx, id, SocketAddr::new(any, 0))?;
         }
         let socket = self.owned(id)?;
         let (Some(local), Some(claim)) = (socket.local, socket.claim) else {
@@ -189,11 +222,8 @@ impl TcpEngine {
         remote: SocketAddr,
         how: Begin<'_>,
     ) -> Result<Begun, SocketError> {
-        let remote = reachable(remote);
-        if remote.port() == 0 {
-            return Err(SocketError::Refused);
-        }
         let socket = self.owned(id)?;
+        let remote = destination(socket, remote)?;
         let opts = socket.opts;
         let chosen = socket
             .local
@@ -294,7 +324,7 @@ impl TcpEngine {
         {
             opening.accepted = true;
         }
-        let peer = socket.connection().map(|connection| connection.key.remote);
+        let peer = socket.connection().map(Connection::shown_peer);
         self.report(cx, child);
         peer.map(|peer| (child, peer)).ok_or(SocketError::Aborted)
     }
@@ -425,9 +455,10 @@ impl TcpEngine {
     /// `Invalid` if there is no such socket.
     pub fn local_name(&self, id: SocketId) -> Result<SocketAddr, SocketError> {
         let socket = self.held(id)?;
-        Ok(socket
-            .local
-            .unwrap_or(SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0)))
+        let opts = socket.options();
+        let local = socket.local;
+        let local = local.unwrap_or(SocketAddr::new(opts.names.unspecified(), 0));
+        Ok(opts.names.outward(local, opts.ip.iface))
     }
 
     /// The peer's address.
@@ -440,7 +471,7 @@ impl TcpEngine {
             .connection()
             .filter(|connection| connection.phase != Phase::Closed);
         connection
-            .map(|connection| connection.key.remote)
+            .map(Connection::shown_peer)
             .ok_or(SocketError::NotConnected)
     }
 
@@ -473,10 +504,7 @@ impl TcpEngine {
 fn claim_for(local: SocketAddr, opts: &SocketOptions) -> Claim {
     Claim {
         port: local.port(),
-        addr: match local.ip() {
-            IpAddr::V6(addr) if addr.is_unspecified() => None,
-            addr => Some(addr),
-        },
+        addr: opts.names.claimed(local.ip()),
         iface: opts.ip.iface,
         reuse_addr: opts.reuse_addr,
         reuse_port: opts.reuse_port,
@@ -490,10 +518,37 @@ fn ephemeral(config: &TcpConfig) -> RangeInclusive<u16> {
     first.min(65_535) as u16..=last.min(65_535) as u16
 }
 
-/// Linux connects to itself when the address is unspecified.
-fn reachable(remote: SocketAddr) -> SocketAddr {
+impl Connection {
+    /// The peer's address as the application sees it.
+    fn shown_peer(&self) -> SocketAddr {
+        let names = self.opts.names;
+        names.outward(self.key.remote, self.opts.ip.iface)
+    }
+}
+
+/// Where a connection to `remote` goes, on the link that the address may name.
+fn destination(socket: &mut Socket, remote: SocketAddr) -> Result<SocketAddr, SocketError> {
+    let inward = socket.opts.names.inward(remote)?;
+    let local = socket.local.map(|local| local.ip());
+    let remote = reachable(inward.addr, local);
+    let other_family =
+        local.is_some_and(|local| !local.is_unspecified() && local.is_ipv4() != remote.is_ipv4());
+    let group_of_v6 = remote.is_ipv6() && remote.ip().is_multicast();
+    if other_family || group_of_v6 || !socket.opts.names.speaks(remote.ip()) {
+        return Err(SocketError::NetUnreachable);
+    }
+    socket.opts.ip.iface = inward.link(socket.opts.ip.iface)?;
+    match remote.port() {
+        0 => Err(SocketError::Refused),
+        _ => Ok(remote),
+    }
+}
+
+/// Linux connects to itself when the address is unspecified: in the family that the socket is bound in.
+fn reachable(remote: SocketAddr, local: Option<IpAddr>) -> SocketAddr {
+    let v4 = remote.is_ipv4() || local.is_some_and(|local| local.is_ipv4());
     match remote.ip() {
-        IpAddr::V4(addr) if addr.is_unspecified() => {
+        addr if addr.is_unspecified() && v4 => {
             SocketAddr::new(Ipv4Addr::LOCALHOST.into(), remote.port())
         }
         IpAddr::V6(addr) if addr.is_unspecified() => {

@@ -3,11 +3,14 @@
 use super::config::TcpConfig;
 use super::congestion::CongestionKind;
 use super::segment::IpOptions;
+use crate::socket::{Family, Names};
 use crate::time::Duration;
 
 /// The options of one socket. An accepted connection inherits its listener's.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct SocketOptions {
+    /// How it names addresses, IPV6_V6ONLY among it.
+    pub(super) names: Names,
     /// TCP_NODELAY.
     pub(super) nodelay: bool,
     /// TCP_CORK.
@@ -61,6 +64,7 @@ pub(super) struct SocketOptions {
 impl SocketOptions {
     pub(super) fn new(config: &TcpConfig) -> Self {
         Self {
+            names: Names::of(Family::V4),
             nodelay: false,
             cork: false,
             keepalive: false,

@@ -9,6 +9,7 @@ use super::sack::Sent;
 use super::seq::Seq;
 use super::state::{Connection, Phase};
 use super::timers::Timer;
+use crate::time::Instant;
 
 /// Bytes of TCP and IP header that a super-segment leaves room for.
 const HEADROOM: u32 = 40 + 60;

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use crate::network::{IfaceId, IpMeta};
-use crate::socket::{Readiness, ReceiveQueue};
+use crate::socket::{Family, Names, Readiness, ReceiveQueue};
 use crate::transport::ports::Claim;
 
 /// Options of a UDP socket. Those about binding are read by `bind`, the others at each use.
@@ -52,6 +52,8 @@ impl UdpOptions {
 #[derive(Debug)]
 pub(crate) struct UdpSocket {
     pub(crate) options: UdpOptions,
+    /// How it names addresses.
+    pub(crate) names: Names,
     /// Its hold on a local port, once bound.
     pub(crate) claim: Option<Claim>,
     /// The local address: unspecified until bound to one or connected.
@@ -68,12 +70,13 @@ pub(crate) struct UdpSocket {
 }
 
 impl UdpSocket {
-    /// A new socket of the family of `unspecified`.
-    pub(crate) fn new(unspecified: IpAddr, options: UdpOptions) -> Self {
+    /// A new socket.
+    pub(crate) fn new(names: Names, options: UdpOptions) -> Self {
         Self {
             options,
+            names,
             claim: None,
-            local: unspecified,
+            local: names.unspecified(),
             remote: None,
             local_by_connect: false,
             queue: ReceiveQueue::default(),
@@ -90,7 +93,12 @@ impl UdpSocket {
 
     /// How well the socket fits a datagram, the higher the better; `None` if it is not for it.
     pub(crate) fn score(&self, meta: &IpMeta, src_port: u16) -> Option<u32> {
-        let mut score = 1;
+        if !self.names.speaks(meta.dst) {
+            return None;
+        }
+        // Linux `compute_score`: a socket of the very family is the better one.
+        let family_fits = (self.names.family == Family::V4) == meta.dst.is_ipv4();
+        let mut score = 1 + u32::from(family_fits);
         if !self.local.is_unspecified() {
             if self.local != meta.dst && !meta.not_unicast {
                 return None;
@@ -100,8 +108,6 @@ impl UdpSocket {
                 return None;
             }
             score += 4;
-        } else if self.local.is_ipv4() != meta.dst.is_ipv4() {
-            return None;
         }
         if let Some(remote) = self.remote {
             if remote != SocketAddr::new(meta.src, src_port) {

@@ -1,25 +1,51 @@
 //! Counters of UDP, by SNMP name.
 
-use crate::stats::counters;
+use std::net::IpAddr;
 
-counters! {
-    /// UDP counters.
-    UdpStats {
+use crate::stats::family_counters;
+
+family_counters! {
+    /// UDP counters of one family.
+    UdpFamilyStats {
         /// Datagrams delivered.
-        in_datagrams = "UdpInDatagrams",
+        in_datagrams = ["UdpInDatagrams", "Udp6InDatagrams"],
         /// Datagrams for which there was no socket.
-        no_ports = "UdpNoPorts",
+        no_ports = ["UdpNoPorts", "Udp6NoPorts"],
         /// Datagrams with a bad length or checksum, or without room in the socket.
-        in_errors = "UdpInErrors",
+        in_errors = ["UdpInErrors", "Udp6InErrors"],
         /// Datagrams with a bad length.
-        in_hdr_errors = "UdpInHdrErrors",
-        /// Datagrams with a bad checksum.
-        in_csum_errors = "UdpInCsumErrors",
+        in_hdr_errors = ["UdpInHdrErrors", "Udp6InHdrErrors"],
+        /// Datagrams with a bad checksum, or over IPv6 without one.
+        in_csum_errors = ["UdpInCsumErrors", "Udp6InCsumErrors"],
         /// Datagrams dropped because the receive budget of their socket was used up.
-        rcvbuf_errors = "UdpRcvbufErrors",
+        rcvbuf_errors = ["UdpRcvbufErrors", "Udp6RcvbufErrors"],
         /// Datagrams sent.
-        out_datagrams = "UdpOutDatagrams",
+        out_datagrams = ["UdpOutDatagrams", "Udp6OutDatagrams"],
         /// Datagrams refused because the transmit queue was full.
-        sndbuf_errors = "UdpSndbufErrors",
+        sndbuf_errors = ["UdpSndbufErrors", "Udp6SndbufErrors"],
+    }
+}
+
+/// UDP counters.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct UdpStats {
+    /// Over IPv4.
+    pub v4: UdpFamilyStats,
+    /// Over IPv6.
+    pub v6: UdpFamilyStats,
+}
+
+impl UdpStats {
+    /// Every counter with its published name.
+    pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        self.v4.iter(false).chain(self.v6.iter(true))
+    }
+
+    /// The counters of the family of `addr`.
+    pub(crate) fn of(&mut self, addr: IpAddr) -> &mut UdpFamilyStats {
+        match addr {
+            IpAddr::V4(_) => &mut self.v4,
+            IpAddr::V6(_) => &mut self.v6,
+        }
     }
 }

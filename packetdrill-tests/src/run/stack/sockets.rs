@@ -28,6 +28,8 @@ pub(super) fn errno(error: SocketError) -> Errno {
         SocketError::Pipe => Errno::EPIPE,
         SocketError::NetUnreachable => Errno::ENETUNREACH,
         SocketError::HostUnreachable => Errno::EHOSTUNREACH,
+        SocketError::Protocol => Errno::EPROTO,
+        SocketError::NoDevice => Errno::ENODEV,
         SocketError::NoProtocol => Errno::ENOPROTOOPT,
         SocketError::MessageTooLong => Errno::EMSGSIZE,
         SocketError::NoBuffers => Errno::ENOBUFS,

@@ -187,7 +187,7 @@ impl Socket for DatagramSocket {
                 if kind == Kind::Udp {
                     stack.udp_connect(id, addr)
                 } else {
-                    stack.raw_connect(id, Some(addr.ip()))
+                    stack.raw_connect(id, Some(addr))
                 }
             }
         })
@@ -213,7 +213,7 @@ impl Socket for DatagramSocket {
         }
         self.endpoint.call(|stack, id| match self.kind {
             Kind::Udp => stack.udp_send(id, data, to),
-            _ => stack.raw_send(id, data, to.map(|to| to.ip())),
+            _ => stack.raw_send(id, data, to),
         })
     }
 

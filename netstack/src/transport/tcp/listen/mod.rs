@@ -33,7 +33,7 @@ use super::fast_open::PendingQueue;
 use super::flow::FlowKey;
 use super::slot::{Socket, State};
 use crate::network::IpMeta;
-use crate::socket::{SocketId, SocketTable};
+use crate::socket::{Family, SocketId, SocketTable};
 use crate::time::Instant;
 
 /// A listening socket.
@@ -155,15 +155,20 @@ fn score(socket: &Socket, key: &FlowKey, meta: &IpMeta) -> Option<u32> {
     let State::Listen(listen) = &socket.state else {
         return None;
     };
+    let names = socket.opts.names;
+    if !names.speaks(key.local.ip()) {
+        return None;
+    }
     let by_address = if listen.local.ip() == key.local.ip() {
+        8
+    } else if listen.local.ip().is_unspecified() {
         4
-    } else if listen.local.ip().is_unspecified()
-        && (listen.local.is_ipv4() == key.local.is_ipv4() || listen.local.is_ipv6())
-    {
-        2
     } else {
         return None;
     };
+    // Linux `compute_score`: a listener of the very family is the better one.
+    let same_family = (names.family == Family::V4) == key.local.is_ipv4();
+    let by_address = by_address + 2 * u32::from(same_family);
     match socket.opts.ip.iface {
         Some(iface) if iface != meta.iface => None,
         Some(_) => Some(by_address + 1),
