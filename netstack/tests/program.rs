@@ -228,6 +228,73 @@ fn ping_reaches_the_kernel() {
     });
 }
 
+const DEVICE6: [&str; 6] = [
+    "--tun",
+    "nst0",
+    "--addr",
+    "fd00:9::2/64",
+    "--host-addr",
+    "fd00:9::1/64",
+];
+
+#[test]
+fn ping_reaches_the_kernel_over_ipv6() {
+    in_namespace(|| {
+        let arguments = ["-c", "3", "-i", "0.01", "fd00:9::1"];
+        let output = program(&[&["ping"], &DEVICE6[..], &arguments].concat());
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(text.contains("3 sent, 3 received"), "{output:?}");
+    });
+}
+
+#[test]
+fn ordinary_programs_reach_us_over_both_families() {
+    in_namespace(|| {
+        let scratch = Scratch::new("curl6");
+        std::fs::write(scratch.file("index.html"), "hello").unwrap();
+        let root = scratch.0.to_str().unwrap().to_owned();
+        let _server = Server::start(&[&DEVICE6[2..], &["--http", "80", &root]].concat());
+        for host in ["[fd00:9::2]", "10.9.0.2"] {
+            let url = format!("http://{host}/index.html");
+            let arguments = ["-g", "-sS", "--max-time", "60", &url];
+            let output = Command::new("curl").args(arguments).output();
+            let output = output.expect("curl");
+            assert_eq!(output.stdout, b"hello", "{output:?}");
+        }
+        let arguments = ["-6", "-c", "1", "-W", "5", "fd00:9::2"];
+        let output = Command::new("ping").args(arguments).output();
+        assert!(output.expect("ping").status.success());
+    });
+}
+
+/// What our end of a connection over IPv6 says and hears.
+#[test]
+fn nc_talks_to_the_kernel_over_ipv6() {
+    in_namespace(|| {
+        let mut child = Command::new(PROGRAM)
+            .arg("nc")
+            .args(DEVICE6)
+            .args(["fd00:9::1", "8080"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let listener = TcpListener::bind("[::]:8080").unwrap();
+        child.stdin.take().unwrap().write_all(b"question").unwrap();
+        let (mut stream, peer) = listener.accept().unwrap();
+        assert_eq!(peer.ip().to_string(), "fd00:9::2");
+        let mut question = String::new();
+        stream.read_to_string(&mut question).unwrap();
+        stream.write_all(b"answer").unwrap();
+        drop(stream);
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(
+            (&question[..], &output.stdout[..]),
+            ("question", &b"answer"[..])
+        );
+    });
+}
+
 /// The program ends with 1 and one line that says `expected`.
 fn refused(arguments: &[&str], expected: &str) {
     let output = program(arguments);
@@ -297,8 +364,8 @@ fn addresses_that_reach_nobody_are_refused() {
             "write 10.9.0.2/24",
         ),
         (
-            &["serve", "--tun", "x", "--addr", "fe80::1/64"],
-            "IPv6 is not there yet",
+            &["serve", "--tun", "x", "--addr", "fd00:9::2"],
+            "write fd00:9::2/64",
         ),
         (
             &[

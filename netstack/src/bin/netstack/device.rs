@@ -2,9 +2,9 @@
 
 use std::fs::File;
 use std::io::{self, BufWriter};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr, SocketAddrV6, UdpSocket};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::Args;
 use netstack::host::{self, Clock, Net};
@@ -36,15 +36,15 @@ pub(crate) struct DeviceArgs {
     /// Use the frames of the existing Ethernet interface IFACE (AF_PACKET), with its hardware address
     #[arg(long, value_name = "IFACE", group = "device")]
     packet: Option<String>,
-    /// The stack's own address, for example 10.9.0.2/24
-    #[arg(long, value_name = "ADDR/PREFIX")]
-    addr: Cidr,
-    /// Give the kernel's end of the TUN or TAP interface this address and bring it up
+    /// An address of the stack's own, for example 10.9.0.2/24 or fd00:9::2/64; may be repeated
+    #[arg(long, value_name = "ADDR/PREFIX", required = true)]
+    addr: Vec<Cidr>,
+    /// Give the kernel's end of the TUN or TAP interface this address and bring it up; one of each family
     #[arg(long, value_name = "ADDR/PREFIX", conflicts_with = "packet")]
-    host_addr: Option<Cidr>,
-    /// Send what is not on the link to this router
+    host_addr: Vec<Cidr>,
+    /// Send what is not on the link to this router; one of each family
     #[arg(long, value_name = "ADDR")]
-    gateway: Option<IpAddr>,
+    gateway: Vec<IpAddr>,
     /// Leave no checksums and segmentation to the kernel: packets on the device are as on a wire
     #[arg(long)]
     no_offload: bool,
@@ -116,12 +116,14 @@ impl DeviceArgs {
             mac: opened.mac,
             caps: device.caps(),
         })?;
-        stack
-            .add_address(iface, self.addr)
-            .map_err(|error| Failure(format!("--addr {}: {error}", self.addr)))?;
-        if let Some(gateway) = self.gateway {
+        for addr in &self.addr {
             stack
-                .add_default_route(iface, gateway)
+                .add_address(iface, *addr)
+                .map_err(|error| Failure(format!("--addr {addr}: {error}")))?;
+        }
+        for gateway in &self.gateway {
+            stack
+                .add_default_route(iface, *gateway)
                 .map_err(|error| Failure(format!("--gateway {gateway}: {error}")))?;
         }
         Net::start(stack, clock, vec![(iface, device)])
@@ -130,34 +132,45 @@ impl DeviceArgs {
 
     /// Refuses what would start and then reach nobody.
     fn check_addresses(&self) -> Result<(), Failure> {
-        let ours = self.addr;
-        if !ours.addr().is_ipv4() {
-            return refuse(format!("--addr {ours}: IPv6 is not there yet"));
-        }
-        if ours.addr().is_loopback() {
-            return refuse(format!(
-                "--addr {ours}: loopback addresses stay within a host"
-            ));
-        }
-        if ours.prefix_len() == 32 && self.gateway.is_none() {
+        for ours in &self.addr {
             let addr = ours.addr();
+            if addr.is_loopback() {
+                return refuse(format!(
+                    "--addr {ours}: loopback addresses stay within a host"
+                ));
+            }
+            let (whole, usual) = if addr.is_ipv4() { (32, 24) } else { (128, 64) };
+            if ours.prefix_len() == whole && !self.has_gateway_of(addr) {
+                return refuse(format!(
+                    "--addr {addr} has no network: write {addr}/{usual}, or name a --gateway"
+                ));
+            }
+        }
+        self.host_addr
+            .iter()
+            .try_for_each(|host| self.check_host(*host))
+    }
+
+    fn check_host(&self, host: Cidr) -> Result<(), Failure> {
+        if self.addr.iter().any(|ours| ours.addr() == host.addr()) {
             return refuse(format!(
-                "--addr {addr} has no network: write {addr}/24, or name a --gateway"
+                "--host-addr {host} is the stack's own address: the two ends need one each"
             ));
         }
-        if let Some(host) = self.host_addr {
-            if host.addr() == ours.addr() {
-                return refuse(format!(
-                    "--host-addr {host} is the stack's own address: the two ends need one each"
-                ));
-            }
-            if !ours.contains(host.addr()) && self.gateway.is_none() {
-                return refuse(format!(
-                    "--host-addr {host} is not in the network of --addr {ours}: neither end would find the other"
-                ));
-            }
+        let near = self.addr.iter().any(|ours| ours.contains(host.addr()));
+        if !near && !self.has_gateway_of(host.addr()) {
+            let ours: Vec<String> = self.addr.iter().map(Cidr::to_string).collect();
+            return refuse(format!(
+                "--host-addr {host} is not in the network of --addr {}: neither end would find the other",
+                ours.join(" or ")
+            ));
         }
         Ok(())
+    }
+
+    fn has_gateway_of(&self, addr: IpAddr) -> bool {
+        let same = |gateway: &IpAddr| gateway.is_ipv4() == addr.is_ipv4();
+        self.gateway.iter().any(same)
     }
 
     fn open(&self) -> Result<Opened, Failure> {
@@ -181,8 +194,8 @@ impl DeviceArgs {
         };
         let device =
             TunDevice::open(name, medium, vnet).map_err(|error| tun_failure(name, &error))?;
-        if let Some(host) = self.host_addr {
-            configure_host(&device, host)?;
+        for host in &self.host_addr {
+            configure_host(&device, *host)?;
         }
         Ok(Opened {
             name: device.name().to_owned(),
@@ -227,19 +240,34 @@ fn capture(device: BoxedDevice, path: &Path, clock: Clock) -> io::Result<BoxedDe
 }
 
 fn configure_host(device: &TunDevice, host: Cidr) -> Result<(), Failure> {
-    let IpAddr::V4(addr) = host.addr() else {
-        return Err(Failure(format!(
-            "--host-addr {host} is not IPv4; set IPv6 addresses with the ip command"
-        )));
-    };
-    device
-        .configure_host(addr, host.prefix_len())
-        .map_err(|error| {
-            Failure(format!(
-                "cannot give {} the address {host}: {error}",
-                device.name()
-            ))
-        })
+    let configured = device.configure_host(host.addr(), host.prefix_len());
+    configured.map_err(|error| {
+        Failure(format!(
+            "cannot give {} the address {host}: {error}",
+            device.name()
+        ))
+    })?;
+    // The kernel first asks the link whether an IPv6 address is free, and answers nobody before.
+    let deadline = Instant::now() + ADDRESS_WAIT;
+    while UdpSocket::bind((host.addr(), 0)).is_err() && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    Ok(())
+}
+
+/// How long the kernel may take to let its own new address be used.
+const ADDRESS_WAIT: Duration = Duration::from_secs(3);
+
+/// The end of a connection to `host`: an address of the link alone is meant on our only device.
+pub(crate) fn endpoint(host: IpAddr, port: u16) -> SocketAddr {
+    /// The loopback interface is 1.
+    const DEVICE_INDEX: u32 = 2;
+    match host {
+        IpAddr::V6(v6) if v6.is_unicast_link_local() => {
+            SocketAddrV6::new(v6, port, 0, DEVICE_INDEX).into()
+        }
+        _ => SocketAddr::new(host, port),
+    }
 }
 
 /// Our hardware address on a TAP link: the kernel's end's, with the last bit flipped.

@@ -24,6 +24,10 @@ Examples (as root):
       netstack serve --tun nst0 --addr 10.9.0.2/24 --host-addr 10.9.0.1/24 --echo 7 \\
           --loss 2% --reorder 1% --delay 5ms --pcap /tmp/bad.pcapng
 
+  With IPv6 too (curl -g 'http://[fd00:9::2]/'):
+      netstack serve --tun nst0 --addr 10.9.0.2/24 --host-addr 10.9.0.1/24 \
+          --addr fd00:9::2/64 --host-addr fd00:9::1/64 --http 80 /usr/share/doc
+
   As a client, through the stack, of a server that listens on this machine:
       netstack nc --tun nst0 --addr 10.9.0.2/24 --host-addr 10.9.0.1/24 10.9.0.1 8080
 

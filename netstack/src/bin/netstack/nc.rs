@@ -1,14 +1,14 @@
 //! `netstack nc`: one TCP connection and standard input and output.
 
 use std::io::{self, Read, Write};
-use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, Shutdown, SocketAddr};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use netstack::host::{Net, TcpListener, TcpStream};
 
 use crate::Failure;
-use crate::device::DeviceArgs;
+use crate::device::{DeviceArgs, endpoint};
 
 /// How long the last bytes may take to leave before the program ends.
 const LINGER: Duration = Duration::from_secs(5);
@@ -36,7 +36,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
     let (host, port) = parse_target(args)?;
     let net = args.device.start()?;
     let stream = match host {
-        Some(host) => connect(&net, SocketAddr::new(host, port), args.wait)?,
+        Some(host) => connect(&net, endpoint(host, port), args.wait)?,
         None => accept(&net, port)?,
     };
     let mut outgoing = stream.try_clone()?;
@@ -89,7 +89,7 @@ fn connect(net: &Net, addr: SocketAddr, wait: u64) -> Result<TcpStream, Failure>
 }
 
 fn accept(net: &Net, port: u16) -> Result<TcpStream, Failure> {
-    let addr = SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));
+    let addr = SocketAddr::from((Ipv6Addr::UNSPECIFIED, port));
     let listener = TcpListener::bind(net, addr)
         .map_err(|error| Failure(format!("cannot listen on port {port}: {error}")))?;
     let (stream, _) = listener.accept()?;

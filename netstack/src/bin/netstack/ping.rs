@@ -7,7 +7,7 @@ use std::time::Duration;
 use netstack::host::Pinger;
 
 use crate::Failure;
-use crate::device::DeviceArgs;
+use crate::device::{DeviceArgs, endpoint};
 
 /// Options of `ping`.
 #[derive(Debug, clap::Args)]
@@ -39,7 +39,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
     let interval = seconds(args.interval, "interval")?;
     let wait = seconds(args.wait, "wait")?;
     let net = args.device.start()?;
-    let mut pinger = Pinger::new(&net, args.host)?;
+    let mut pinger = Pinger::to(&net, endpoint(args.host, 0))?;
     let mut received = 0;
     for seq in 1..=args.count {
         let start = net.now();

@@ -1,6 +1,6 @@
 //! `netstack serve`: small servers on an address of the stack's own.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv6Addr, SocketAddr};
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -72,7 +72,8 @@ fn http_service(words: &[String]) -> Result<(u16, Handler), Failure> {
 }
 
 fn listen(net: &Net, name: &str, port: u16, handler: Handler) -> Result<(), Failure> {
-    let addr = SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));
+    // Both families.
+    let addr = SocketAddr::from((Ipv6Addr::UNSPECIFIED, port));
     let listener = TcpListener::bind(net, addr)
         .map_err(|error| Failure(format!("cannot listen on port {port} for {name}: {error}")))?;
     let addr = listener.local_addr()?;
