@@ -12,6 +12,8 @@ use std::time::Duration;
 
 use common::{HOST6, Kind, OURS, OURS6, host, host6, in_namespace, ours6, start};
 use netstack::host::{Pinger, TcpListener, TcpStream, UdpSocket};
+use netstack::network::addr::Cidr;
+use netstack::stack::AddressState;
 
 const TIMEOUT: Option<Duration> = Some(Duration::from_secs(10));
 
@@ -34,18 +36,54 @@ fn the_kernel_pings_us() {
 }
 
 #[test]
+fn the_kernel_pings_us_over_tap_after_neighbour_discovery() {
+    in_namespace(|| kernel_pings(Kind::Tap, "56"));
+    in_namespace(|| kernel_pings(Kind::OffloadingTap, "4000"));
+}
+
+#[test]
 fn fragmented_pings_are_reassembled_and_answered_in_fragments() {
     in_namespace(|| kernel_pings(Kind::Plain, "4000"));
 }
 
 #[test]
 fn we_ping_the_kernel() {
+    for kind in [Kind::Offloading, Kind::OffloadingTap] {
+        in_namespace(move || {
+            let net = start(kind, None);
+            let mut pinger = Pinger::new(&net, HOST6.into()).unwrap();
+            for seq in 0..3 {
+                pinger.ping(seq, 100, Duration::from_secs(5)).unwrap();
+            }
+        });
+    }
+}
+
+/// Two stacks' addresses are asked for on a real link, and a kernel's that is taken is not used.
+#[test]
+fn an_address_that_the_kernel_has_is_found_out() {
     in_namespace(|| {
-        let net = start(Kind::Offloading, None);
-        let mut pinger = Pinger::new(&net, HOST6.into()).unwrap();
-        for seq in 0..3 {
-            pinger.ping(seq, 100, Duration::from_secs(5)).unwrap();
+        let net = start(Kind::Tap, None);
+        let iface = net.with(|stack| stack.interface_by_name("nst0")).unwrap();
+        let taken = Cidr::new(HOST6.into(), 64).unwrap();
+        let free: Cidr = "fd00:9::77/64".parse().unwrap();
+        net.with(|stack| stack.add_address(iface, taken)).unwrap();
+        net.with(|stack| stack.add_address(iface, free)).unwrap();
+        let state = |cidr: Cidr| {
+            let all = net.with(|stack| stack.interfaces().collect::<Vec<_>>());
+            let mut own = all.into_iter().flat_map(|info| info.addresses);
+            own.find(|own| own.cidr == cidr).map(|own| own.state)
+        };
+        let began = std::time::Instant::now();
+        while [taken, free]
+            .map(state)
+            .contains(&Some(AddressState::Tentative))
+        {
+            assert!(began.elapsed() < Duration::from_secs(30));
+            net.park(&net.waiter(), Some(net.now() + Duration::from_millis(20)));
         }
+        assert_eq!(state(taken), Some(AddressState::Duplicate));
+        assert_eq!(state(free), Some(AddressState::Usable));
     });
 }
 

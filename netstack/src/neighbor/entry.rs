@@ -159,11 +159,28 @@ impl Entry {
         let known = self.mac();
         let changed = known.is_some_and(|known| known != mac);
         let locked = now.since(self.updated) < config.locktime;
-        if changed && locked && evidence != Evidence::Announcement {
+        if let Evidence::Advert {
+            overrides: false, ..
+        } = evidence
+            && changed
+        {
+            // Somebody else claims the address: what is known is to be verified.
+            if let State::Known { until, .. } = &mut self.state {
+                *until = (*until).min(now);
+            }
+            return Vec::new();
+        }
+        let is_arp = !matches!(evidence, Evidence::Advert { .. });
+        if changed && locked && is_arp && evidence != Evidence::Announcement {
             return Vec::new();
         }
         let until = match evidence {
-            Evidence::Reply => now + reachable_time(config, rng),
+            Evidence::Reply
+            | Evidence::Advert {
+                solicited: true, ..
+            } => now + reachable_time(config, rng),
+            Evidence::Advert { .. } if known == Some(mac) => return Vec::new(),
+            Evidence::Advert { .. } => now,
             // A request or announcement that repeats what is known proves nothing and costs nothing.
             Evidence::Request | Evidence::Announcement if known == Some(mac) => return Vec::new(),
             Evidence::Request | Evidence::Announcement => now,
@@ -219,7 +236,11 @@ impl Entry {
             State::Incomplete { waiting, .. } => {
                 let packets = core::mem::take(waiting).into();
                 self.state = State::Failed;
-                Some(Action::Unreachable { packets })
+                Some(Action::Unreachable {
+                    iface,
+                    addr,
+                    packets,
+                })
             }
             State::Delay { mac, .. } => {
                 let mac = *mac;
@@ -238,7 +259,11 @@ impl Entry {
             }
             State::Probe { .. } => {
                 self.state = State::Failed;
-                None
+                Some(Action::Unreachable {
+                    iface,
+                    addr,
+                    packets: Vec::new(),
+                })
             }
             State::Failed | State::Known { .. } | State::Permanent(_) => None,
         }

@@ -91,7 +91,11 @@ pub(crate) enum Action {
         mac: Option<MacAddr>,
     },
     /// The neighbour does not answer; these packets cannot be sent.
-    Unreachable { packets: Vec<TxPacket> },
+    Unreachable {
+        iface: IfaceId,
+        addr: IpAddr,
+        packets: Vec<TxPacket>,
+    },
 }
 
 /// What a packet of a neighbour tells of it.
@@ -103,6 +107,13 @@ pub(crate) enum Evidence {
     Reply,
     /// It told everybody. Only news of a neighbour that we know already.
     Announcement,
+    /// A neighbour advertisement (RFC 4861 section 7.2.5).
+    Advert {
+        /// It answers us.
+        solicited: bool,
+        /// It replaces an address that is known.
+        overrides: bool,
+    },
 }
 
 /// All neighbours of a stack.
@@ -227,6 +238,17 @@ impl NeighborTable {
         released
     }
 
+    /// The address that is known of a neighbour.
+    pub(crate) fn known(&self, iface: IfaceId, addr: IpAddr) -> Option<MacAddr> {
+        self.entries.get(&(iface, addr))?.mac()
+    }
+
+    /// False for a neighbour that was asked for in vain.
+    pub(crate) fn may_be_reachable(&self, iface: IfaceId, addr: IpAddr, now: Instant) -> bool {
+        let entry = self.entries.get(&(iface, addr));
+        entry.is_none_or(|entry| entry.state(now) != NeighborState::Failed)
+    }
+
     /// Every neighbour with its state and address.
     pub(crate) fn iter(
         &self,
@@ -265,7 +287,7 @@ impl NeighborTable {
         }
         self.wake_by(earliest);
         for action in &actions[first..] {
-            if let Action::Unreachable { packets } = action {
+            if let Action::Unreachable { packets, .. } = action {
                 self.release(packets);
             }
         }

@@ -50,6 +50,11 @@ impl RouteTable {
         self.routes.len() != before
     }
 
+    /// Removes one very route, if it is there.
+    pub(crate) fn remove_exact(&mut self, route: &Route) {
+        self.routes.retain(|other| other != route);
+    }
+
     /// The best route to `dst`, through `iface` if that is given.
     pub(crate) fn lookup(&self, dst: IpAddr, iface: Option<IfaceId>) -> Option<&Route> {
         self.routes.iter().find(|route| {

@@ -81,13 +81,12 @@ impl Net {
 
     /// Asks for a neighbour, by broadcast or at the address that it had.
     pub(super) fn solicit(&mut self, id: IfaceId, addr: IpAddr, mac: Option<MacAddr>) {
-        let Some(iface) = self.iface(id) else {
-            return;
+        let target = match addr {
+            IpAddr::V4(target) => target,
+            IpAddr::V6(target) => return self.solicit_v6(id, target, mac),
         };
-        let IpAddr::V4(target) = addr else {
-            return;
-        };
-        let Some(IpAddr::V4(sender)) = iface.source_for(target) else {
+        let source = self.iface(id).and_then(|iface| iface.source_for(target));
+        let Some(IpAddr::V4(sender)) = source else {
             return;
         };
         let request = |ours| ArpRepr {
@@ -142,9 +141,16 @@ impl Net {
         for action in actions.drain(..) {
             match action {
                 Action::Solicit { iface, addr, mac } => self.solicit(iface, addr, mac),
-                Action::Unreachable { packets } => {
+                Action::Unreachable {
+                    iface,
+                    addr,
+                    packets,
+                } => {
                     self.stats.link.neigh_out_unreachable += packets.len() as u64;
                     self.undeliverable.extend(packets);
+                    if addr.is_ipv6() {
+                        self.neighbor_gone(iface, addr);
+                    }
                 }
             }
         }

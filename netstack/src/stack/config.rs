@@ -2,6 +2,7 @@
 
 use std::str::FromStr;
 
+use super::nd::NdConfig;
 use crate::neighbor::NeighborConfig;
 use crate::network::icmp_limit::IcmpLimits;
 use crate::time::Duration;
@@ -49,6 +50,8 @@ pub struct NetConfig {
     pub arp_notify: bool,
     /// Neighbours.
     pub neighbor: NeighborConfig,
+    /// Neighbour discovery and addresses of IPv6.
+    pub nd: NdConfig,
 }
 
 impl Default for NetConfig {
@@ -69,6 +72,7 @@ impl Default for NetConfig {
             tx_queue_bytes: 4 << 20,
             arp_notify: true,
             neighbor: NeighborConfig::default(),
+            nd: NdConfig::default(),
         }
     }
 }
@@ -112,7 +116,7 @@ impl NetConfig {
             "hop_limit" => self.hop_limit = number(value, 1, 255)?,
             "rmem_default" => self.rmem_default = number(value, 2304, i32::MAX as usize)?,
             "rmem_max" => self.rmem_max = number(value, 2304, i32::MAX as usize)?,
-            _ => return Err(SettingError::Unknown),
+            _ => return self.nd.set(name, value),
         }
         Ok(())
     }
@@ -134,12 +138,16 @@ impl NetConfig {
             "hop_limit" => self.hop_limit.to_string(),
             "rmem_default" => self.rmem_default.to_string(),
             "rmem_max" => self.rmem_max.to_string(),
-            _ => return None,
+            _ => return self.nd.get(name),
         })
     }
 }
 
-fn number<T: FromStr + PartialOrd>(text: &str, min: T, max: T) -> Result<T, SettingError> {
+pub(super) fn number<T: FromStr + PartialOrd>(
+    text: &str,
+    min: T,
+    max: T,
+) -> Result<T, SettingError> {
     let value: T = text.parse().map_err(|_| SettingError::BadValue)?;
     if value < min || value > max {
         return Err(SettingError::BadValue);
@@ -147,7 +155,7 @@ fn number<T: FromStr + PartialOrd>(text: &str, min: T, max: T) -> Result<T, Sett
     Ok(value)
 }
 
-fn flag(text: &str) -> Result<bool, SettingError> {
+pub(super) fn flag(text: &str) -> Result<bool, SettingError> {
     number::<u8>(text, 0, 1).map(|value| value == 1)
 }
 

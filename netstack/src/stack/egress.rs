@@ -71,7 +71,7 @@ impl IpOutput for Net {
             self.stats.ip(dst).out_discards += 1;
             return Err(SocketError::NoBuffers);
         }
-        let header = self.header_for(&packet, path.src)?;
+        let header = self.header_for(&packet, &path)?;
         self.stats.ip(dst).out_requests += 1;
         let built = self.with_transport(packet, &path, fragment);
         if fragment {
@@ -86,9 +86,9 @@ impl IpOutput for Net {
         if let Ok(path) = self.path(dst, None, None)
             && let Hop::Neighbor(next) = path.hop
         {
-            let config = &self.config.neighbor;
+            let config = self.neighbor_config(path.iface, next);
             self.neighbors
-                .confirm(self.now, path.iface, next, config, &mut self.rng);
+                .confirm(self.now, path.iface, next, &config, &mut self.rng);
         }
     }
 }
@@ -98,17 +98,20 @@ impl Net {
     fn header_for(
         &mut self,
         packet: &TransportOut<'_>,
-        src: IpAddr,
+        path: &Path,
     ) -> Result<IpRepr, SocketError> {
         let default_ttl = match packet.dst {
             IpAddr::V4(_) => self.config.ip_default_ttl,
-            IpAddr::V6(_) => self.config.hop_limit,
+            IpAddr::V6(_) => {
+                let said = self.iface(path.iface).and_then(|iface| iface.nd.hop_limit);
+                said.unwrap_or(self.config.hop_limit)
+            }
         };
         let ttl = match packet.ttl {
             0 => default_ttl,
             ttl => ttl,
         };
-        match (src, packet.dst) {
+        match (path.src, packet.dst) {
             (IpAddr::V4(src), IpAddr::V4(dst)) => Ok(IpRepr::V4(Ipv4Repr {
                 src,
                 dst,
@@ -251,8 +254,8 @@ impl Net {
         }
     }
 
-    fn send_to_neighbor(&mut self, iface: IfaceId, next: IpAddr, packet: TxPacket) {
-        let config = self.config.neighbor;
+    pub(super) fn send_to_neighbor(&mut self, iface: IfaceId, next: IpAddr, packet: TxPacket) {
+        let config = self.neighbor_config(iface, next);
         match self.neighbors.resolve(self.now, iface, next, &config) {
             Resolution::Known(mac) => self.send_framed(iface, mac, packet),
             Resolution::Hold { solicit } => {

@@ -58,7 +58,7 @@ impl Stack {
                     self.icmp_error_in(meta.src, cause, &message[HEADER_LEN..]);
                 }
             }
-            Message::Other => {}
+            Message::Other => self.net.nd_in(inbound, &message),
         }
     }
 

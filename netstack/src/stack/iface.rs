@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use smallvec::SmallVec;
 
 use super::address::{Address, AddressOrigin};
+use super::nd::NdState;
 use crate::buf::{TxBatch, TxPacket};
 use crate::link::{DeviceCaps, MacAddr};
 use crate::network::source::Candidate;
@@ -47,6 +48,8 @@ pub(crate) struct Iface {
     pub(super) is_loopback: bool,
     pub(super) addrs: SmallVec<[Address; 2]>,
     pub(super) counters: IfaceCounters,
+    /// Neighbour discovery.
+    pub(super) nd: NdState,
     queue: VecDeque<TxPacket>,
     queued_bytes: usize,
     limit_packets: usize,
@@ -64,6 +67,7 @@ impl Iface {
             is_loopback,
             addrs: SmallVec::new(),
             counters: IfaceCounters::default(),
+            nd: NdState::default(),
             queue: VecDeque::new(),
             queued_bytes: 0,
             limit_packets: limits.0,
@@ -150,6 +154,14 @@ impl Iface {
         let found = self.addrs.iter().find(on_link);
         let first = || self.addrs.iter().find(|own| own.ip().is_ipv4());
         found.or_else(first).map(Address::ip)
+    }
+
+    /// The MTU for packets to `dst`: in IPv6 routers may say a smaller one.
+    pub(super) fn mtu_for(&self, dst: IpAddr) -> u32 {
+        match self.nd.mtu {
+            Some(mtu) if dst.is_ipv6() => mtu.min(self.caps.mtu),
+            _ => self.caps.mtu,
+        }
     }
 
     /// The addresses that packets of IPv6 can come from.

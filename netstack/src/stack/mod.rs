@@ -24,6 +24,7 @@ mod icmp;
 mod iface;
 mod ingress;
 mod ip_in;
+mod nd;
 mod net;
 mod raw_calls;
 mod setup;
@@ -38,6 +39,7 @@ mod usage;
 pub use address::{Address, AddressOrigin, AddressState};
 pub use config::{NetConfig, SettingError, StackConfig};
 pub use iface::{IfaceCounters, InterfaceConfig};
+pub use nd::NdConfig;
 pub use net::LOOPBACK;
 pub use setup::{ConfigError, InterfaceInfo, NeighborInfo};
 pub use usage::Usage;
@@ -188,6 +190,7 @@ impl Stack {
         [
             pending.then_some(self.net.now),
             self.net.neighbors.poll_timeout(),
+            self.net.nd_wake,
             self.reassembly.poll_timeout(),
             self.tcp.poll_timeout(),
         ]
@@ -200,6 +203,7 @@ impl Stack {
     pub fn handle_timeout(&mut self, now: Instant) {
         self.set_now(now);
         self.net.neighbor_timers();
+        self.net.nd_timers();
         self.reassembly_timers();
         self.tcp_timers();
         self.settle();

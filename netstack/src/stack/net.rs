@@ -35,6 +35,10 @@ pub(crate) struct Net {
     pub(super) idents: Identifiers,
     pub(super) rng: Rng,
     pub(super) stats: NetStats,
+    /// When neighbour discovery has something to do.
+    pub(super) nd_wake: Option<Instant>,
+    /// What stable identifiers depend on.
+    pub(super) nd_key: [u64; 2],
     /// Our own copies of broadcasts and multicasts that we sent, still to be received.
     pub(super) echoes: VecDeque<(IfaceId, RxPacket)>,
     /// Buffers for packets that never leave.
@@ -77,6 +81,8 @@ impl Net {
             neighbors: NeighborTable::new(&mut rng),
             pmtu: PmtuCache::new(&mut rng),
             idents: Identifiers::new(&mut rng),
+            nd_wake: None,
+            nd_key: rng.key(),
             rng,
             stats: NetStats::default(),
             echoes: VecDeque::new(),
@@ -205,13 +211,13 @@ impl Net {
             iface: id,
             src: src.ok_or(SocketError::AddrNotAvailable)?,
             hop,
-            mtu: iface.caps.mtu.min(SUPER_PACKET_MAX as u32),
+            mtu: iface.mtu_for(dst).min(SUPER_PACKET_MAX as u32),
         })
     }
 
     /// The source address for `dst` over an interface: of those of the interface, or else of others
     /// (RFC 6724 section 5, Linux `ipv6_dev_get_saddr`).
-    fn source_v6(&self, dst: Ipv6Addr, id: IfaceId) -> Option<IpAddr> {
+    pub(super) fn source_v6(&self, dst: Ipv6Addr, id: IfaceId) -> Option<IpAddr> {
         let own = |at: usize| at == usize::from(id.0);
         let all = self.ifaces.iter().enumerate().flat_map(|(at, iface)| {
             let candidates = iface.candidates(self.now, own(at));

@@ -122,11 +122,38 @@ impl Stack {
         })
     }
 
-    /// Gives an interface an address, and adds the route to its network.
+    /// Gives an interface an address, and adds the route to its network. An IPv6 address on Ethernet may
+    /// be used once the link has been asked for it (RFC 4862 section 5.4), after a second or two.
     ///
     /// # Errors
-    /// `NoInterface`, `BadAddress`, `Exists`.
+    /// `NoInterface`, `BadAddress`, `Exists`; `BadMtu` for IPv6 on a link with a small MTU.
     pub fn add_address(&mut self, id: IfaceId, cidr: Cidr) -> Result<(), ConfigError> {
+        self.add_address_as(id, cidr, true)
+    }
+
+    /// The same without asking the link: the address is known to be nobody else's.
+    ///
+    /// # Errors
+    /// As [`Stack::add_address`].
+    pub fn add_unique_address(&mut self, id: IfaceId, cidr: Cidr) -> Result<(), ConfigError> {
+        self.add_address_as(id, cidr, false)
+    }
+
+    /// Lets an Ethernet interface give itself an IPv6 link-local address, ask for routers, and make
+    /// addresses from what they advertise.
+    ///
+    /// # Errors
+    /// `NoInterface`; `BadMtu` on a link with an MTU below 1280.
+    pub fn autoconfigure_ipv6(&mut self, id: IfaceId) -> Result<(), ConfigError> {
+        let iface = self.net.iface(id).ok_or(ConfigError::NoInterface)?;
+        if iface.caps.mtu < ipv6::MTU_MIN {
+            return Err(ConfigError::BadMtu);
+        }
+        self.net.nd_autoconfigure(id);
+        Ok(())
+    }
+
+    fn add_address_as(&mut self, id: IfaceId, cidr: Cidr, dad: bool) -> Result<(), ConfigError> {
         let addr = cidr.addr();
         let broadcast = cidr.broadcast() == Some(addr) || addr == IpAddr::V4(Ipv4Addr::BROADCAST);
         let class_e = matches!(addr, IpAddr::V4(v4) if v4.octets()[0] >= 240);
@@ -140,12 +167,18 @@ impl Stack {
         if addr.is_ipv6() && iface.caps.mtu < ipv6::MTU_MIN {
             return Err(ConfigError::BadMtu);
         }
-        iface
-            .addrs
-            .push(Address::manual(cidr, AddressState::Usable));
+        let asked = dad && addr.is_ipv6();
+        let state = match asked {
+            true => AddressState::Tentative,
+            false => AddressState::Usable,
+        };
+        iface.addrs.push(Address::manual(cidr, state));
         let announces = iface.caps.medium == Medium::Ethernet;
         if !iface.is_loopback {
             self.net.routes.add(connected(id, cidr));
+        }
+        if let IpAddr::V6(v6) = addr {
+            self.net.address_added(id, v6, asked);
         }
         if let IpAddr::V4(v4) = addr
             && announces
@@ -170,6 +203,9 @@ impl Stack {
         self.net.routes.remove(cidr, id);
         if let Some(other) = shared {
             self.net.routes.add(connected(id, other));
+        }
+        if let IpAddr::V6(addr) = addr {
+            self.net.address_removed(id, addr);
         }
         Ok(())
     }
@@ -276,7 +312,7 @@ impl Stack {
 }
 
 /// The route to an interface's own network.
-fn connected(iface: IfaceId, cidr: Cidr) -> Route {
+pub(super) fn connected(iface: IfaceId, cidr: Cidr) -> Route {
     Route {
         dest: cidr,
         gateway: None,

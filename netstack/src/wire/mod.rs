@@ -13,6 +13,8 @@ pub mod icmpv6;
 pub mod ipv4;
 pub mod ipv6;
 pub mod ipv6_ext;
+pub mod mld;
+pub mod ndp;
 pub mod tcp;
 mod tcp_options;
 pub mod udp;

@@ -103,7 +103,9 @@ pub(crate) fn start_on(device: Box<dyn Device + Send>, mac: MacAddr) -> Net {
     let address = Cidr::new(IpAddr::V4(OURS), 24).expect("a valid prefix");
     stack.add_address(iface, address).expect("an address");
     let address = Cidr::new(IpAddr::V6(OURS6), 64).expect("a valid prefix");
-    stack.add_address(iface, address).expect("an address");
+    stack
+        .add_unique_address(iface, address)
+        .expect("an address");
     Net::start(stack, clock, vec![(iface, device)]).expect("a running stack")
 }
 

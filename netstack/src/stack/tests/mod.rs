@@ -5,9 +5,12 @@ mod fragments;
 mod hostile;
 mod icmp;
 mod malformed;
+mod malformed6;
+mod nd;
 mod queue;
 mod tcp;
 mod udp;
+mod v6;
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -73,6 +76,23 @@ impl Wire {
             lose: |_| false,
         };
         wire.run();
+        wire.hosts.iter_mut().for_each(|host| host.sent.clear());
+        wire
+    }
+
+    /// The same with fd00::1/64 and fd00::2/64 as well, known to be nobody else's.
+    fn new_v6(medium: Medium) -> Self {
+        let mut wire = Self::new(medium);
+        for (at, text) in [(A, "fd00::1/64"), (B, "fd00::2/64")] {
+            let iface = wire.hosts[at].iface;
+            let cidr = text.parse().unwrap();
+            wire.stack(at).add_unique_address(iface, cidr).unwrap();
+        }
+        // What is told to the link of the new addresses.
+        wire.elapse(Duration::from_secs(2));
+        while wire.stack(A).poll_timeout().is_some() || wire.stack(B).poll_timeout().is_some() {
+            wire.tick();
+        }
         wire.hosts.iter_mut().for_each(|host| host.sent.clear());
         wire
     }
