@@ -14,6 +14,7 @@ pub mod tcp;
 
 pub use events::EventQueue;
 pub use names::Names;
+pub(crate) use names::needs_scope;
 pub(crate) use raw::RawSocket;
 pub use raw::{RawKind, RawOptions};
 pub(crate) use receive_queue::ReceiveQueue;

@@ -118,7 +118,7 @@ impl Names {
 }
 
 /// True for addresses that mean something on one link only.
-fn needs_scope(addr: IpAddr) -> bool {
+pub(crate) fn needs_scope(addr: IpAddr) -> bool {
     match addr {
         IpAddr::V4(_) => false,
         IpAddr::V6(v6) => {

@@ -31,6 +31,15 @@ pub struct RawOptions {
     pub dont_fragment: bool,
     /// SO_RCVBUF: bytes that wait to be received, overhead included.
     pub recv_budget: usize,
+    /// ICMP6_FILTER: a bit for each type that the socket does not see.
+    pub icmp6_filter: [u32; 8],
+}
+
+impl RawOptions {
+    /// True if ICMPv6 messages of this type are for the socket.
+    pub(crate) fn passes(&self, kind: u8) -> bool {
+        self.icmp6_filter[usize::from(kind >> 5)] & 1 << (kind & 31) == 0
+    }
 }
 
 /// The state of a socket.
@@ -63,6 +72,7 @@ impl RawSocket {
                 tos: 0,
                 dont_fragment: false,
                 recv_budget,
+                icmp6_filter: [0; 8],
             },
             local: names.unspecified(),
             remote: None,

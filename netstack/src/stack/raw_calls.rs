@@ -24,8 +24,13 @@ impl Stack {
         if self.raw.is_empty() {
             return false;
         }
+        let kind = match (inbound.meta.dst, inbound.proto) {
+            (IpAddr::V6(_), proto::ICMPV6) => inbound.packet.get(inbound.header_len).copied(),
+            _ => None,
+        };
         let wanted = |socket: &RawSocket| {
-            socket.kind == RawKind::Ip(inbound.proto) && socket.matches(&inbound.meta)
+            let passes = kind.is_none_or(|kind| socket.options.passes(kind));
+            socket.kind == RawKind::Ip(inbound.proto) && passes && socket.matches(&inbound.meta)
         };
         // Linux: raw sockets of IPv6 see what follows the headers.
         let data = match inbound.meta.dst {

@@ -10,9 +10,8 @@ use super::ingress::Inbound;
 use crate::buf::{Bytes, GsoKind};
 use crate::error::SocketError;
 use crate::network::icmp_error::Problem;
-use crate::network::source::is_link_local;
 use crate::network::{IfaceId, IpOutput, TransportOut, proto};
-use crate::socket::{Family, Names, ReceivedDatagram, Shutdown, SocketId};
+use crate::socket::{Family, Names, ReceivedDatagram, Shutdown, SocketId, needs_scope};
 use crate::transport::ports::Claim;
 use crate::transport::udp::{UdpOptions, UdpSocket};
 use crate::wire::checksum::Checksum;
@@ -172,6 +171,9 @@ impl Stack {
     /// `WouldBlock` if no port is free.
     pub fn udp_connect(&mut self, id: SocketId, remote: SocketAddr) -> Result<(), SocketError> {
         let (remote, iface) = self.udp_destination(id, remote)?;
+        if iface.is_none() && needs_scope(remote.ip()) {
+            return Err(SocketError::Invalid);
+        }
         let socket = self.udp.get(id)?;
         let chosen = (!socket.local_by_connect).then_some(socket.local);
         let chosen = chosen.filter(|local| !local.is_unspecified());
@@ -189,7 +191,7 @@ impl Stack {
             socket.local_by_connect = true;
         }
         socket.remote = Some(remote);
-        if is_link_local_addr(remote.ip()) {
+        if needs_scope(remote.ip()) {
             socket.options.iface = iface;
         }
         Ok(())
@@ -389,10 +391,6 @@ impl Stack {
         let remote = socket.remote.ok_or(SocketError::NotConnected)?;
         Ok(socket.names.outward(remote, socket.options.iface))
     }
-}
-
-fn is_link_local_addr(addr: IpAddr) -> bool {
-    matches!(addr, IpAddr::V6(v6) if is_link_local(v6))
 }
 
 fn claim_for(socket: &UdpSocket, addr: IpAddr, port: u16) -> Claim {

@@ -1,6 +1,6 @@
 //! What a sandbox is given at its start, as data: everything that `runsc boot` acts on.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use serde::{Deserialize, Serialize};
 
@@ -142,6 +142,16 @@ pub(crate) struct TunPlan {
     pub(crate) prefix_len: u8,
     /// The host's end: the default gateway.
     pub(crate) gateway: Ipv4Addr,
+    /// The same of IPv6, if the host has that.
+    pub(crate) ipv6: Option<Ipv6Plan>,
+}
+
+/// The IPv6 addresses of a TUN device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Ipv6Plan {
+    pub(crate) address: Ipv6Addr,
+    pub(crate) prefix_len: u8,
+    pub(crate) gateway: Ipv6Addr,
 }
 
 /// A route that was read from a namespace.

@@ -128,6 +128,34 @@ fn a_veth_from_a_hook_becomes_the_sandboxes() {
     }
 }
 
+/// The same link with IPv6 beside it, as Docker's with `ipv6: true`.
+#[test]
+fn a_veth_with_ipv6_becomes_the_sandboxes() {
+    let world = world!();
+    let inside = format!(
+        "{INSIDE}; ip -6 addr add fd55::2/64 dev eth0 nodad; ip -6 route add default via fd55::1"
+    );
+    let outside = format!(
+        "{OUTSIDE}; ip -6 addr add fd55::1/64 dev host0 nodad; ip link set host0 up
+         ip -6 addr replace fd99::1/128 dev lo"
+    );
+    let mut bundle = world.bundle("b", "echo up; cat /proc/net/if_inet6; exec sleep 1000");
+    bundle.config["hooks"]["createRuntime"] = json!([link_hook(&inside, &outside)]);
+    let running = start(&world, &bundle);
+    let pid = world.state("c")["pid"].to_string();
+    let kernel = |what: &str| native(&format!("nsenter --target {pid} --net ip -6 -o {what}"));
+    assert_eq!(kernel("addr show dev eth0"), "");
+    assert_eq!(kernel("route show default"), "");
+    let ping = native("ping -6 -c 3 -i 0.2 -W 10 fd55::2");
+    assert!(ping.contains(" 0% packet loss"), "{ping}");
+    // From an address that only the default route leads to, and to the address of the link alone.
+    native("ping -6 -c 1 -W 10 -I fd99::1 fd55::2");
+    native("ping -6 -c 1 -W 10 fe80::ff:fe00:5502%host0");
+    native("ping -c 1 -W 10 10.55.0.2");
+    end(&world, running);
+    world.assert_nothing_left();
+}
+
 #[test]
 fn both_directions_with_the_client_inside() {
     let world = world!();

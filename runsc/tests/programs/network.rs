@@ -24,6 +24,11 @@ pub(crate) const ALL: &[NetworkCase] = &[
         check: python_http_server,
     },
     NetworkCase {
+        name: "ipv6_both_ways",
+        needs: &["python3", "curl", "ping"],
+        check: ipv6_both_ways,
+    },
+    NetworkCase {
         name: "nginx_and_wrk",
         needs: &["nginx", "wrk"],
         check: nginx_and_wrk,
@@ -109,6 +114,41 @@ fn address_is_not_the_machines() -> Outcome {
         other => Err(format!(
             "{SANDBOX} is an address of this machine: {other:?}"
         )),
+    }
+}
+
+/// The sandbox's end of its link in IPv6, which follows from its IPv4 address.
+const SANDBOX6: &str = "fd72:756e:c0a8:8301::2";
+const MACHINE6: &str = "fd72:756e:c0a8:8301::1";
+
+/// A server inside that both families reach, and a client inside.
+fn ipv6_both_ways() -> Outcome {
+    let file = run::pattern_file("page6", 5 << 20)?;
+    let (dir, name) = (file.parent(), file.file_name());
+    let dir = dir.unwrap_or(Path::new("/tmp")).display().to_string();
+    let name = name.unwrap_or_default().to_string_lossy().into_owned();
+    let script = format!("cd {dir} && exec python3 -u -m http.server --bind :: 8000");
+    let mut server = Server::start(run::sandboxed_at(SANDBOX, &script), "http6")?;
+    server.wait_for((SANDBOX, 8000))?;
+    for host in [format!("[{SANDBOX6}]"), SANDBOX.to_string()] {
+        client(&format!(
+            "curl -g -sS --max-time 60 http://{host}:8000/{name} | cmp - {}",
+            file.display()
+        ))?;
+    }
+    client(&format!("ping -6 -c 3 -i 0.05 -W 10 {SANDBOX6}"))?;
+    drop(server);
+    let script = format!("cd {dir} && exec python3 -u -m http.server --bind :: 8001");
+    let mut server = Server::start(run::native(&script), "outside6")?;
+    server.wait_for((Ipv4Addr::LOCALHOST, 8001))?;
+    let script = format!("curl -g -sS --max-time 60 http://[{MACHINE6}]:8001/{name} | md5sum");
+    let inside = run::finish(run::sandboxed_at(SANDBOX, &script))?;
+    let expected = client(&format!("md5sum < {}", file.display()))?;
+    let _ = std::fs::remove_file(&file);
+    if inside.stdout == expected {
+        Ok(())
+    } else {
+        Err(format!("another file came:\n{}", inside.describe()))
     }
 }
 

@@ -58,9 +58,13 @@ pub fn emit_inet(addr: SocketAddr) -> Vec<u8> {
             bytes.resize(16, 0);
         }
         IpAddr::V6(ip) => {
+            let scope = match addr {
+                SocketAddr::V6(v6) => v6.scope_id(),
+                SocketAddr::V4(_) => 0,
+            };
             bytes.extend_from_slice(&[0; 4]);
             bytes.extend_from_slice(&ip.octets());
-            bytes.extend_from_slice(&[0; 4]);
+            bytes.extend_from_slice(&scope.to_ne_bytes());
         }
     }
     bytes
@@ -115,7 +119,7 @@ mod tests {
 
     #[test]
     fn inet_addresses_there_and_back() {
-        for text in ["1.2.3.4:80", "[::1]:443"] {
+        for text in ["1.2.3.4:80", "[::1]:443", "[fe80::1%3]:443"] {
             let addr: SocketAddr = text.parse().unwrap();
             assert_eq!(parse_inet(&emit_inet(addr)), Ok(addr));
         }

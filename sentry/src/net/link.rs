@@ -1,7 +1,7 @@
 //! How Linux shows the interfaces of the network stack.
 
 use netstack::link::Medium;
-use netstack::stack::InterfaceInfo;
+use netstack::stack::{Address, AddressOrigin, AddressState, InterfaceInfo};
 
 /// Length of a transmit queue, as all devices have it by default.
 pub(crate) const TX_QUEUE: u32 = 1000;
@@ -52,4 +52,28 @@ pub(crate) fn flags(interface: &InterfaceInfo) -> i32 {
 /// Interface numbers of Linux start at 1.
 pub(crate) fn index(interface: &InterfaceInfo) -> u32 {
     u32::from(interface.id.0) + 1
+}
+
+/// IFA_F_* (linux/if_addr.h).
+const TEMPORARY: u32 = 0x01;
+const DADFAILED: u32 = 0x08;
+const TENTATIVE: u32 = 0x40;
+const PERMANENT: u32 = 0x80;
+
+/// IFA_F_* of an address.
+pub(crate) fn address_flags(own: &Address) -> u32 {
+    let mut flags = if own.valid_until.is_none() {
+        PERMANENT
+    } else {
+        0
+    };
+    flags |= match own.state {
+        AddressState::Usable => 0,
+        AddressState::Tentative => TENTATIVE,
+        AddressState::Duplicate => TENTATIVE | DADFAILED,
+    };
+    if own.origin == AddressOrigin::Temporary {
+        flags |= TEMPORARY;
+    }
+    flags
 }

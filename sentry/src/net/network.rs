@@ -16,7 +16,7 @@ use crate::vfs::OpenFile;
 /// The two ends of a socketpair.
 pub(crate) type Pair = (Arc<dyn Socket>, Arc<dyn Socket>);
 
-/// Whose AF_INET sockets the guest gets.
+/// Whose AF_INET and AF_INET6 sockets the guest gets.
 enum Internet {
     /// Those of a stack of its own.
     Stack(Inet),
@@ -96,7 +96,7 @@ impl Network {
     ) -> Result<Arc<dyn Socket>, Errno> {
         match (wanted.family, &self.internet) {
             (libc::AF_UNIX, _) => Ok(UnixSocket::new(unix_kind(wanted)?, &self.unix)),
-            (libc::AF_INET, Internet::Stack(inet)) => inet.socket(caller, wanted),
+            (libc::AF_INET | libc::AF_INET6, Internet::Stack(inet)) => inet.socket(caller, wanted),
             (libc::AF_NETLINK, Internet::Stack(inet)) => netlink::open(inet.net(), wanted),
             (libc::AF_INET | libc::AF_INET6, Internet::Host) => host::open(wanted),
             _ => Err(Errno::EAFNOSUPPORT),

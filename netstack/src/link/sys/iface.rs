@@ -12,8 +12,12 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 
 use crate::link::MacAddr;
 
+/// linux/sockios.h; `libc` does not have it.
+const SIOCDIFADDR: libc::Ioctl = 0x8936;
+
 /// The bare calls: the macros make them public.
 mod raw {
+    use super::SIOCDIFADDR;
     nix::ioctl_read_bad!(get_mtu, libc::SIOCGIFMTU, libc::ifreq);
     nix::ioctl_write_ptr_bad!(set_mtu, libc::SIOCSIFMTU, libc::ifreq);
     nix::ioctl_read_bad!(get_hwaddr, libc::SIOCGIFHWADDR, libc::ifreq);
@@ -21,6 +25,7 @@ mod raw {
     nix::ioctl_write_ptr_bad!(set_flags, libc::SIOCSIFFLAGS, libc::ifreq);
     nix::ioctl_write_ptr_bad!(set_addr, libc::SIOCSIFADDR, libc::ifreq);
     nix::ioctl_write_ptr_bad!(set_addr6, libc::SIOCSIFADDR, libc::in6_ifreq);
+    nix::ioctl_write_ptr_bad!(delete_addr6, SIOCDIFADDR, libc::in6_ifreq);
     nix::ioctl_write_ptr_bad!(set_netmask, libc::SIOCSIFNETMASK, libc::ifreq);
 }
 
@@ -145,7 +150,26 @@ pub fn set_ipv4(name: &str, addr: Ipv4Addr, prefix_len: u8) -> io::Result<()> {
 /// # Errors
 /// EPERM without CAP_NET_ADMIN, EEXIST if it has the address; `InvalidInput` for a prefix over 128.
 pub fn add_ipv6(name: &str, addr: Ipv6Addr, prefix_len: u8) -> io::Result<()> {
-    if prefix_len > 128 {
+    let (socket, request) = request6(name, addr, prefix_len)?;
+    // SAFETY: the kernel reads a whole `in6_ifreq`.
+    unsafe { raw::set_addr6(socket.as_raw_fd(), &request) }?;
+    Ok(())
+}
+
+/// Takes an IPv6 address away (SIOCDIFADDR), and the kernel's route to its prefix with it.
+///
+/// # Errors
+/// EPERM without CAP_NET_ADMIN, EADDRNOTAVAIL if the interface does not have it.
+pub fn remove_ipv6(name: &str, addr: Ipv6Addr, prefix_len: u8) -> io::Result<()> {
+    let (socket, request) = request6(name, addr, prefix_len)?;
+    // SAFETY: the kernel reads a whole `in6_ifreq`.
+    unsafe { raw::delete_addr6(socket.as_raw_fd(), &request) }?;
+    Ok(())
+}
+
+/// A control socket of IPv6, and what to ask it for.
+fn request6(name: &str, addr: Ipv6Addr, len: u8) -> io::Result<(OwnedFd, libc::in6_ifreq)> {
+    if len > 128 {
         return Err(io::ErrorKind::InvalidInput.into());
     }
     let index = nix::net::if_::if_nametoindex(name)?;
@@ -153,18 +177,12 @@ pub fn add_ipv6(name: &str, addr: Ipv6Addr, prefix_len: u8) -> io::Result<()> {
         ifr6_addr: libc::in6_addr {
             s6_addr: addr.octets(),
         },
-        ifr6_prefixlen: u32::from(prefix_len),
+        ifr6_prefixlen: u32::from(len),
         ifr6_ifindex: index as libc::c_int,
     };
-    let socket = socket(
-        AddressFamily::Inet6,
-        SockType::Datagram,
-        SockFlag::SOCK_CLOEXEC,
-        None,
-    )?;
-    // SAFETY: the kernel reads a whole `in6_ifreq`.
-    unsafe { raw::set_addr6(socket.as_raw_fd(), &request) }?;
-    Ok(())
+    let (family, kind) = (AddressFamily::Inet6, SockType::Datagram);
+    let socket = socket(family, kind, SockFlag::SOCK_CLOEXEC, None)?;
+    Ok((socket, request))
 }
 
 /// Takes the interface's primary IPv4 address away (SIOCSIFADDR with 0.0.0.0), and the kernel's routes

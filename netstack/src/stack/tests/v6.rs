@@ -53,6 +53,35 @@ fn ping() {
 }
 
 #[test]
+fn a_raw_socket_sees_what_its_filter_passes() {
+    let mut wire = Wire::new_v6(Medium::Ip);
+    let stack = wire.stack(A);
+    let raw = stack.raw_open(Family::V6, RawKind::Ip(58)).unwrap();
+    let mut filter = [u32::MAX; 8];
+    filter[4] &= !(1 << 1);
+    stack.raw_options_mut(raw).unwrap().icmp6_filter = filter;
+    let sent = stack.raw_send(raw, echo_request(5), Some(at6(B, 0)));
+    assert_eq!(sent, Ok(13));
+    // Its own request is seen by those of the other end only.
+    wire.run();
+    let got = wire.stack(A).raw_recv(raw).unwrap();
+    assert_eq!(
+        (got.data[0], got.data.len()),
+        (icmpv6::kind::ECHO_REPLY, 13)
+    );
+    let echo = wire.stack(B).raw_open(Family::V6, RawKind::Echo).unwrap();
+    wire.stack(B)
+        .raw_send(echo, echo_request(5), Some(at6(A, 0)))
+        .unwrap();
+    wire.run();
+    assert!(
+        wire.stack(A).raw_recv(raw).is_err(),
+        "requests are filtered"
+    );
+    assert!(wire.stack(B).raw_recv(echo).is_ok());
+}
+
+#[test]
 fn our_own_addresses_answer() {
     let mut wire = Wire::new_v6(Medium::Ip);
     let stack = wire.stack(A);

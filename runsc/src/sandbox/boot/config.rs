@@ -1,7 +1,7 @@
 //! The plan, turned into what the Sentry boots from.
 
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
@@ -89,17 +89,30 @@ fn network(plan: NetworkPlan, received: &mut Received) -> Result<Arc<Network>, P
 }
 
 fn tun_link(plan: &TunPlan, device: OwnedFd) -> LinkConfig {
+    let default_route = |any: IpAddr, gateway: IpAddr| RouteConfig {
+        destination: any,
+        prefix_len: 0,
+        gateway: Some(gateway),
+        metric: 0,
+    };
+    let mut addresses = vec![(plan.address.into(), plan.prefix_len)];
+    let mut routes = vec![default_route(
+        Ipv4Addr::UNSPECIFIED.into(),
+        plan.gateway.into(),
+    )];
+    if let Some(ipv6) = plan.ipv6 {
+        addresses.push((ipv6.address.into(), ipv6.prefix_len));
+        routes.push(default_route(
+            Ipv6Addr::UNSPECIFIED.into(),
+            ipv6.gateway.into(),
+        ));
+    }
     LinkConfig {
         name: plan.name.clone(),
         device: LinkDevice::Tun(device),
         mtu: plan.mtu,
-        addresses: vec![(plan.address.into(), plan.prefix_len)],
-        routes: vec![RouteConfig {
-            destination: Ipv4Addr::UNSPECIFIED.into(),
-            prefix_len: 0,
-            gateway: Some(plan.gateway.into()),
-            metric: 0,
-        }],
+        addresses,
+        routes,
     }
 }
 

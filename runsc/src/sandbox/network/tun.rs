@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use netstack::link::Medium;
 use netstack::link::sys::iface;
@@ -11,7 +11,7 @@ use nix::fcntl::{Flock, FlockArg};
 use nix::sys::socket::SockaddrStorage;
 use thiserror::Error;
 
-use crate::sandbox::plan::TunPlan;
+use crate::sandbox::plan::{Ipv6Plan, TunPlan};
 use crate::sandbox::transport::Donation;
 
 /// Prefix of the link between machine and sandbox.
@@ -20,6 +20,9 @@ const PREFIX_LEN: u8 = 30;
 /// Addresses that are tried when none is chosen.
 const FIRST: Ipv4Addr = Ipv4Addr::new(192, 168, 131, 2);
 const LAST: Ipv4Addr = Ipv4Addr::new(192, 168, 255, 254);
+
+/// fd72:756e::/32, of which each link has a /64.
+const IPV6_PREFIX: u128 = 0xfd72_756e << 96;
 
 /// Why the device could not be made.
 #[derive(Debug, Error)]
@@ -94,6 +97,9 @@ pub(crate) fn open_tun(
     iface::set_ipv4(&name, gateway, PREFIX_LEN)
         .and_then(|()| iface::set_up(&name))
         .map_err(failed)?;
+    let ipv6 = ipv6_pair(gateway);
+    // A machine without IPv6, or with it switched off, still has a network.
+    let has_ipv6 = iface::add_ipv6(&name, ipv6.gateway, ipv6.prefix_len).is_ok();
     let mtu = iface::mtu(&name).map_err(failed)?;
     Ok(TunPlan {
         device: donation.add(fd),
@@ -102,7 +108,20 @@ pub(crate) fn open_tun(
         address: ip,
         prefix_len: PREFIX_LEN,
         gateway,
+        ipv6: has_ipv6.then_some(ipv6),
     })
+}
+
+/// Unique local addresses (RFC 4193) for both ends of the link: a /64 for each /30, so that what is free
+/// in IPv4 is free here too.
+fn ipv6_pair(gateway: Ipv4Addr) -> Ipv6Plan {
+    let link = u128::from(gateway.to_bits()) << 64;
+    let end = |n: u128| Ipv6Addr::from_bits(IPV6_PREFIX | link | n);
+    Ipv6Plan {
+        address: end(2),
+        prefix_len: 64,
+        gateway: end(1),
+    }
 }
 
 /// A lock among the `runsc` of one network namespace, held until the file is closed: the namespace's
@@ -179,6 +198,13 @@ mod tests {
         let whole = ("192.168.131.77", "255.255.255.0");
         assert_eq!(free(&[whole]), expect("192.168.132.2"));
         assert_eq!(free(&[("192.168.1.1", "255.255.0.0")]), None);
+    }
+
+    #[test]
+    fn each_link_has_a_prefix_of_ipv6() {
+        let pair = ipv6_pair("192.168.131.1".parse().unwrap());
+        assert_eq!(pair.gateway.to_string(), "fd72:756e:c0a8:8301::1");
+        assert_eq!(pair.address.to_string(), "fd72:756e:c0a8:8301::2");
     }
 
     #[test]

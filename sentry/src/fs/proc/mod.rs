@@ -8,6 +8,7 @@ mod links;
 mod maps;
 mod mounts;
 mod net;
+mod net6;
 mod node;
 mod stat;
 mod status;

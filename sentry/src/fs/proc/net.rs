@@ -4,6 +4,7 @@ use std::fmt::Write;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use super::net6;
 use super::node::SystemEntry;
 use crate::kernel::Kernel;
 use crate::net::addr::parse_inet;
@@ -14,15 +15,24 @@ use crate::vfs::{OpenFile, PathContext};
 pub(super) static ENTRIES: &[SystemEntry] = &[
     SystemEntry::file("arp", arp),
     SystemEntry::file("dev", dev),
-    SystemEntry::file("raw", |kernel, _| inet(kernel, libc::SOCK_RAW)),
+    SystemEntry::file("if_inet6", net6::addresses),
+    SystemEntry::file("ipv6_route", net6::routes),
+    SystemEntry::file("raw", |kernel, _| inet(kernel, V4, libc::SOCK_RAW)),
+    SystemEntry::file("raw6", |kernel, _| inet(kernel, V6, libc::SOCK_RAW)),
     SystemEntry::file("route", route),
-    SystemEntry::file("tcp", |kernel, _| inet(kernel, libc::SOCK_STREAM)),
-    SystemEntry::file("udp", |kernel, _| inet(kernel, libc::SOCK_DGRAM)),
+    SystemEntry::file("tcp", |kernel, _| inet(kernel, V4, libc::SOCK_STREAM)),
+    SystemEntry::file("tcp6", |kernel, _| inet(kernel, V6, libc::SOCK_STREAM)),
+    SystemEntry::file("udp", |kernel, _| inet(kernel, V4, libc::SOCK_DGRAM)),
+    SystemEntry::file("udp6", |kernel, _| inet(kernel, V6, libc::SOCK_DGRAM)),
     SystemEntry::file("unix", unix),
 ];
 
+const V4: i32 = libc::AF_INET;
+const V6: i32 = libc::AF_INET6;
+
 const INET: &str =
     "local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode";
+const INET6: &str = "local_address                         remote_address                        st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode";
 
 /// Connected, and not, where there is no state machine (TCP_ESTABLISHED, TCP_CLOSE).
 const CONNECTED: u8 = 1;
@@ -39,13 +49,21 @@ fn sockets(kernel: &Kernel, family: i32) -> Vec<(Arc<OpenFile>, Arc<dyn Socket>)
 }
 
 /// An address as the kernel prints it: words of the machine in hexadecimal, then the port.
-fn hex(addr: Option<SocketAddr>) -> String {
+fn hex(family: i32, addr: Option<SocketAddr>) -> String {
     match addr {
+        Some(SocketAddr::V6(addr)) => {
+            let octets = addr.ip().octets();
+            let words = octets.chunks_exact(4);
+            let words = words.map(|b| u32::from_ne_bytes([b[0], b[1], b[2], b[3]]));
+            let words: String = words.map(|word| format!("{word:08X}")).collect();
+            format!("{words}:{:04X}", addr.port())
+        }
+        None if family == V6 => format!("{:032X}:0000", 0),
         Some(SocketAddr::V4(addr)) => {
             let word = u32::from_ne_bytes(addr.ip().octets());
             format!("{word:08X}:{:04X}", addr.port())
         }
-        _ => "00000000:0000".into(),
+        None => "00000000:0000".into(),
     }
 }
 
@@ -65,18 +83,22 @@ fn state(socket: &dyn Socket) -> u8 {
     }
 }
 
-fn inet(kernel: &Kernel, kind: i32) -> String {
-    let stream = kind == libc::SOCK_STREAM;
-    let mut text = if stream {
-        format!("  sl  {INET}")
-    } else {
-        format!("   sl  {INET} ref pointer drops")
+/// Heading of a table, and the width that all its lines are padded to (those of IPv6 are not).
+fn heading(family: i32, stream: bool) -> (String, usize) {
+    let (text, width) = match (family, stream) {
+        (V6, true) => (format!("  sl  {INET6}"), 0),
+        (V6, false) => (format!("  sl  {INET6} ref pointer drops"), 0),
+        (_, true) => (format!("  sl  {INET}"), 149),
+        (_, false) => (format!("   sl  {INET} ref pointer drops"), 127),
     };
-    // Both are padded, so that each line has one length.
-    let width = if stream { 149 } else { 127 };
-    text = format!("{text:<width$}\n");
+    (format!("{text:<width$}\n"), width)
+}
+
+fn inet(kernel: &Kernel, family: i32, kind: i32) -> String {
+    let stream = kind == libc::SOCK_STREAM;
+    let (mut text, width) = heading(family, stream);
     let mut at = 0;
-    for (file, socket) in sockets(kernel, libc::AF_INET) {
+    for (file, socket) in sockets(kernel, family) {
         let state = state(&*socket);
         let local = socket
             .local_addr()
@@ -96,14 +118,16 @@ fn inet(kernel: &Kernel, kind: i32) -> String {
         let (uid, inode) = attr.map_or((0, 0), |attr| (attr.uid, attr.ino));
         let line = format!(
             "{at:4}: {} {} {state:02X} {:08X}:{:08X} 00:00000000 00000000 {uid:5} {:8} {inode} 1 0000000000000000",
-            hex(local),
-            hex(peer),
+            hex(family, local),
+            hex(family, peer),
             socket.unsent_bytes(),
             socket.readable_bytes(),
             0,
         );
         let _ = if stream {
             writeln!(text, "{:<width$}", format!("{line} 100 0 0 10 0"))
+        } else if family == V6 {
+            writeln!(text, " {line} 0")
         } else {
             writeln!(text, "{:<width$}", format!(" {line} 0"))
         };

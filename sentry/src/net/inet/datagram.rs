@@ -1,17 +1,16 @@
 //! UDP, ICMP echo and raw sockets.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use netstack::error::SocketError;
 use netstack::host::Net;
-use netstack::socket::{RawKind, ReceivedDatagram, SocketId};
+use netstack::socket::{Family, RawKind, ReceivedDatagram, SocketId};
 use netstack::stack::Stack;
 use sentry_abi::Errno;
 
-use super::FAMILY;
-use super::endpoint::{Endpoint, PIECE_MAX, destination, guest_addr, to_errno};
+use super::endpoint::{Endpoint, PIECE_MAX, destination, domain, guest_addr, to_errno};
 use super::options;
 use super::stream::UNPRIVILEGED_PORT_START;
 use crate::mm::io::{IoDst, IoSrc};
@@ -22,30 +21,31 @@ use crate::vfs::creds::cap;
 use crate::wait::{Ready, WaitQueue};
 
 /// A new UDP socket.
-pub(super) fn open_udp(net: &Net) -> Arc<dyn Socket> {
-    let id = net.with(|stack| stack.udp_open(FAMILY));
-    own(net, id, Kind::Udp)
+pub(super) fn open_udp(net: &Net, family: Family) -> Arc<dyn Socket> {
+    let id = net.with(|stack| stack.udp_open(family));
+    own(net, id, family, Kind::Udp)
 }
 
 /// A new ICMP echo socket (a ping socket).
-pub(super) fn open_echo(net: &Net) -> Result<Arc<dyn Socket>, Errno> {
+pub(super) fn open_echo(net: &Net, family: Family) -> Result<Arc<dyn Socket>, Errno> {
     let id = net
-        .with(|stack| stack.raw_open(FAMILY, RawKind::Echo))
+        .with(|stack| stack.raw_open(family, RawKind::Echo))
         .map_err(to_errno)?;
-    Ok(own(net, id, Kind::Echo))
+    Ok(own(net, id, family, Kind::Echo))
 }
 
 /// A new raw socket.
-pub(super) fn open_raw(net: &Net, protocol: u8) -> Result<Arc<dyn Socket>, Errno> {
+pub(super) fn open_raw(net: &Net, family: Family, protocol: u8) -> Result<Arc<dyn Socket>, Errno> {
     let id = net
-        .with(|stack| stack.raw_open(FAMILY, RawKind::Ip(protocol)))
+        .with(|stack| stack.raw_open(family, RawKind::Ip(protocol)))
         .map_err(to_errno)?;
-    Ok(own(net, id, Kind::Raw(protocol)))
+    Ok(own(net, id, family, Kind::Raw(protocol)))
 }
 
-fn own(net: &Net, id: SocketId, kind: Kind) -> Arc<dyn Socket> {
+fn own(net: &Net, id: SocketId, family: Family, kind: Kind) -> Arc<dyn Socket> {
     Arc::new(DatagramSocket {
         endpoint: Endpoint::new(net, id),
+        family,
         kind,
         flags: ControlFlags::default(),
     })
@@ -67,10 +67,17 @@ pub(super) struct ControlFlags {
     pub(super) ttl: AtomicBool,
     /// IP_RECVTOS
     pub(super) tos: AtomicBool,
+    /// IPV6_RECVPKTINFO
+    pub(super) packet_info6: AtomicBool,
+    /// IPV6_RECVHOPLIMIT
+    pub(super) hop_limit: AtomicBool,
+    /// IPV6_RECVTCLASS
+    pub(super) traffic_class: AtomicBool,
 }
 
 struct DatagramSocket {
     endpoint: Endpoint,
+    family: Family,
     kind: Kind,
     flags: ControlFlags,
 }
@@ -92,10 +99,13 @@ impl DatagramSocket {
 
     fn control_of(&self, datagram: &ReceivedDatagram) -> Control {
         let mut control = Control::default();
+        if self.family == Family::V6 {
+            self.control6_of(datagram, &mut control);
+        }
         let mut put = |kind, data: Vec<u8>| control.other.push((libc::IPPROTO_IP, kind, data));
         let asked = |flag: &AtomicBool| flag.load(Ordering::Relaxed);
         if asked(&self.flags.packet_info)
-            && let std::net::IpAddr::V4(to) = datagram.to
+            && let IpAddr::V4(to) = datagram.to
         {
             // struct in_pktinfo: interface index (from 1), local address, destination.
             let index = i32::from(datagram.iface.0) + 1;
@@ -104,13 +114,39 @@ impl DatagramSocket {
                 [index.to_ne_bytes(), to.octets(), to.octets()].concat(),
             );
         }
-        if asked(&self.flags.ttl) {
+        let v4 = datagram.to.is_ipv4();
+        if v4 && asked(&self.flags.ttl) {
             put(libc::IP_TTL, i32::from(datagram.ttl).to_ne_bytes().to_vec());
         }
-        if asked(&self.flags.tos) {
+        if v4 && asked(&self.flags.tos) {
             put(libc::IP_TOS, vec![datagram.tos]);
         }
         control
+    }
+
+    /// The messages of RFC 3542 (`ip6_datagram_recv_common_ctl`).
+    fn control6_of(&self, datagram: &ReceivedDatagram, control: &mut Control) {
+        let mut put = |kind, data: Vec<u8>| control.other.push((libc::IPPROTO_IPV6, kind, data));
+        let asked = |flag: &AtomicBool| flag.load(Ordering::Relaxed);
+        if asked(&self.flags.packet_info6) {
+            let to = match datagram.to {
+                IpAddr::V4(to) => to.to_ipv6_mapped(),
+                IpAddr::V6(to) => to,
+            };
+            // struct in6_pktinfo: destination, interface index.
+            let index = datagram.iface.index().to_ne_bytes();
+            put(libc::IPV6_PKTINFO, [&to.octets()[..], &index].concat());
+        }
+        if datagram.to.is_ipv4() {
+            return;
+        }
+        let int = |value: u8| i32::from(value).to_ne_bytes().to_vec();
+        if asked(&self.flags.hop_limit) {
+            put(libc::IPV6_HOPLIMIT, int(datagram.ttl));
+        }
+        if asked(&self.flags.traffic_class) {
+            put(libc::IPV6_TCLASS, int(datagram.tos));
+        }
     }
 
     /// Length of the first datagram that waits.
@@ -127,33 +163,38 @@ impl DatagramSocket {
 const SOCKADDR_IN: usize = 16;
 
 /// Where a datagram goes to: AF_UNSPEC is taken for AF_INET (`udp_sendmsg`), port 0 is none.
-fn datagram_destination(addr: &[u8]) -> Result<SocketAddr, Errno> {
+fn datagram_destination(own: Family, addr: &[u8]) -> Result<SocketAddr, Errno> {
     if addr.len() < SOCKADDR_IN {
         return Err(Errno::EINVAL);
     }
-    if family(addr)? != libc::AF_UNSPEC {
-        return destination(addr);
+    match family(addr)? {
+        // A socket of IPv6 takes IPv4 addresses plainly too (`udpv6_sendmsg`).
+        libc::AF_INET => destination(Family::V4, addr),
+        libc::AF_UNSPEC if own == Family::V4 => {
+            let as_inet = [&(libc::AF_INET as u16).to_ne_bytes(), &addr[2..]].concat();
+            destination(own, &as_inet)
+        }
+        _ => destination(own, addr),
     }
-    let as_inet = [&(libc::AF_INET as u16).to_ne_bytes(), &addr[2..]].concat();
-    destination(&as_inet)
 }
 
 impl Socket for DatagramSocket {
     fn socket_type(&self) -> SocketType {
         let (kind, protocol) = match self.kind {
             Kind::Udp => (libc::SOCK_DGRAM, libc::IPPROTO_UDP),
+            Kind::Echo if self.family == Family::V6 => (libc::SOCK_DGRAM, libc::IPPROTO_ICMPV6),
             Kind::Echo => (libc::SOCK_DGRAM, libc::IPPROTO_ICMP),
             Kind::Raw(protocol) => (libc::SOCK_RAW, protocol.into()),
         };
         SocketType {
-            family: libc::AF_INET,
+            family: domain(self.family),
             kind,
             protocol,
         }
     }
 
     fn bind(&self, caller: &Caller<'_>, addr: &[u8]) -> Result<(), Errno> {
-        let addr = guest_addr(addr)?;
+        let addr = guest_addr(self.family, addr)?;
         if self.kind != Kind::Udp {
             return self.endpoint.call(|stack, id| stack.raw_bind(id, addr));
         }
@@ -179,17 +220,14 @@ impl Socket for DatagramSocket {
         if !unspec && addr.len() < SOCKADDR_IN {
             return Err(Errno::EINVAL);
         }
-        self.endpoint.call(|stack, id| match (self.kind, unspec) {
-            (Kind::Udp, true) => stack.udp_disconnect(id),
-            (_, true) => stack.raw_connect(id, None),
-            (kind, false) => {
-                let addr = destination(addr).map_err(|_| SocketError::AddrFamily)?;
-                if kind == Kind::Udp {
-                    stack.udp_connect(id, addr)
-                } else {
-                    stack.raw_connect(id, Some(addr))
-                }
-            }
+        let addr = match unspec {
+            true => None,
+            false => Some(datagram_destination(self.family, addr)?),
+        };
+        self.endpoint.call(|stack, id| match (self.kind, addr) {
+            (Kind::Udp, None) => stack.udp_disconnect(id),
+            (Kind::Udp, Some(addr)) => stack.udp_connect(id, addr),
+            (_, addr) => stack.raw_connect(id, addr),
         })
     }
 
@@ -202,7 +240,8 @@ impl Socket for DatagramSocket {
         if meta.flags & libc::MSG_OOB != 0 {
             return Err(Errno::EOPNOTSUPP);
         }
-        let to: Option<SocketAddr> = meta.to.map(datagram_destination).transpose()?;
+        let to = meta.to.map(|to| datagram_destination(self.family, to));
+        let to: Option<SocketAddr> = to.transpose()?;
         if src.remaining() > PIECE_MAX {
             return Err(Errno::EMSGSIZE);
         }
@@ -265,7 +304,14 @@ impl Socket for DatagramSocket {
     }
 
     fn set_option(&self, _: &Caller<'_>, level: i32, name: i32, value: &[u8]) -> Result<(), Errno> {
-        options::set_datagram(&self.endpoint, self.kind, &self.flags, level, name, value)
+        options::set_datagram(
+            &self.endpoint,
+            (self.family, self.kind),
+            &self.flags,
+            level,
+            name,
+            value,
+        )
     }
 
     fn readable_bytes(&self) -> usize {

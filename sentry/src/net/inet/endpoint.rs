@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 
 use netstack::error::SocketError;
 use netstack::host::{Net, SubscriptionId, errno};
-use netstack::socket::{Readiness, Shutdown as StackShutdown, SocketId};
+use netstack::socket::{Family, Readiness, Shutdown as StackShutdown, SocketId};
 use netstack::stack::Stack;
 use sentry_abi::Errno;
 
@@ -82,10 +82,8 @@ impl Endpoint {
 
     pub(super) fn local_addr(&self) -> Result<Vec<u8>, Errno> {
         let addr = self.look(|stack, id| stack.local_addr(id));
-        // An unbound socket has the unspecified address.
-        Ok(emit_inet(
-            addr.unwrap_or_else(|_| (Ipv4Addr::UNSPECIFIED, 0).into()),
-        ))
+        // Only a socket that is closed has none.
+        addr.map(emit_inet).map_err(to_errno)
     }
 
     pub(super) fn peer_addr(&self) -> Result<Vec<u8>, Errno> {
@@ -105,9 +103,20 @@ impl Drop for Endpoint {
     }
 }
 
-/// An IPv4 address that a guest named. AF_UNSPEC stands for the unspecified address in bind(2)
+/// The `AF_*` of a family.
+pub(super) fn domain(family: Family) -> i32 {
+    match family {
+        Family::V4 => libc::AF_INET,
+        Family::V6 => libc::AF_INET6,
+    }
+}
+
+/// An address that a guest named for a socket of `own` family. AF_UNSPEC stands for the unspecified address in bind(2)
 /// (`inet_bind` admits it for old programs).
-pub(super) fn guest_addr(addr: &[u8]) -> Result<SocketAddr, Errno> {
+pub(super) fn guest_addr(own: Family, addr: &[u8]) -> Result<SocketAddr, Errno> {
+    if own == Family::V6 {
+        return v6_addr(addr);
+    }
     if addr.len() >= 16 && family(addr)? == libc::AF_UNSPEC && addr[4..8] == [0; 4] {
         let port = u16::from_be_bytes([addr[2], addr[3]]);
         return Ok((Ipv4Addr::UNSPECIFIED, port).into());
@@ -120,8 +129,26 @@ pub(super) fn guest_addr(addr: &[u8]) -> Result<SocketAddr, Errno> {
     }
 }
 
-/// A destination: the unspecified address means this host (`ip_route_output_key`).
-pub(super) fn destination(addr: &[u8]) -> Result<SocketAddr, Errno> {
+/// The same for a socket of IPv6 (`inet6_bind`): the length is looked at first.
+fn v6_addr(addr: &[u8]) -> Result<SocketAddr, Errno> {
+    if addr.len() < SIN6_LEN_RFC2133 {
+        return Err(Errno::EINVAL);
+    }
+    match family(addr)? {
+        libc::AF_INET6 => parse_inet(addr),
+        _ => Err(Errno::EAFNOSUPPORT),
+    }
+}
+
+/// A `struct sockaddr_in6` without its scope, which old programs do not give.
+const SIN6_LEN_RFC2133: usize = 24;
+
+/// A destination: the unspecified address means this host (`ip_route_output_key`; in IPv6 the stack
+/// knows which family is meant).
+pub(super) fn destination(own: Family, addr: &[u8]) -> Result<SocketAddr, Errno> {
+    if own == Family::V6 {
+        return v6_addr(addr);
+    }
     let mut addr = parse_inet(addr)?;
     if !addr.is_ipv4() {
         return Err(Errno::EAFNOSUPPORT);

@@ -1,4 +1,4 @@
-//! AF_INET on netstack: one stack for the whole sandbox, served by its own driver threads.
+//! AF_INET and AF_INET6 on netstack: one stack for the whole sandbox, served by its own driver threads.
 
 mod datagram;
 mod endpoint;
@@ -116,14 +116,20 @@ impl Inet {
         caller: &Caller<'_>,
         wanted: SocketType,
     ) -> Result<Arc<dyn Socket>, Errno> {
+        let (family, icmp) = match wanted.family {
+            libc::AF_INET6 => (Family::V6, libc::IPPROTO_ICMPV6),
+            _ => (Family::V4, libc::IPPROTO_ICMP),
+        };
         match (wanted.kind, wanted.protocol) {
-            (libc::SOCK_STREAM, 0 | libc::IPPROTO_TCP) => Ok(stream::open(&self.net)),
-            (libc::SOCK_DGRAM, 0 | libc::IPPROTO_UDP) => Ok(datagram::open_udp(&self.net)),
-            (libc::SOCK_DGRAM, libc::IPPROTO_ICMP) => datagram::open_echo(&self.net),
+            (libc::SOCK_STREAM, 0 | libc::IPPROTO_TCP) => Ok(stream::open(&self.net, family)),
+            (libc::SOCK_DGRAM, 0 | libc::IPPROTO_UDP) => Ok(datagram::open_udp(&self.net, family)),
+            (libc::SOCK_DGRAM, protocol) if protocol == icmp => {
+                datagram::open_echo(&self.net, family)
+            }
             (libc::SOCK_RAW, protocol) => {
                 let protocol = u8::try_from(protocol).map_err(|_| Errno::EPROTONOSUPPORT)?;
                 caller.path.creds.require(cap::NET_RAW)?;
-                datagram::open_raw(&self.net, protocol)
+                datagram::open_raw(&self.net, family, protocol)
             }
             (libc::SOCK_STREAM | libc::SOCK_DGRAM, _) => Err(Errno::EPROTONOSUPPORT),
             _ => Err(Errno::ESOCKTNOSUPPORT),
@@ -183,8 +189,9 @@ fn add_link(stack: &mut Stack, link: LinkConfig) -> Result<Served, NetworkError>
         Cidr::new(addr, len).ok_or_else(|| refused(format!("{addr}/{len} is no network")))
     };
     for (addr, len) in addresses {
+        // The address was given to us alone: nobody on the link is to be asked for it.
         stack
-            .add_address(id, cidr(addr, len)?)
+            .add_unique_address(id, cidr(addr, len)?)
             .map_err(|e| refused(format!("{addr}/{len}: {e}")))?;
     }
     for route in routes {
@@ -203,6 +210,3 @@ fn add_link(stack: &mut Stack, link: LinkConfig) -> Result<Served, NetworkError>
     }
     Ok((id, device))
 }
-
-/// Sockets of this provider are IPv4.
-const FAMILY: Family = Family::V4;

@@ -1,9 +1,10 @@
-//! Socket options of AF_INET, between their ABI form and netstack's.
+//! Socket options of AF_INET and AF_INET6, between their ABI form and netstack's.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use netstack::network::IfaceId;
+use netstack::socket::Family;
 use netstack::socket::tcp::{MtuDiscover, TcpInfo, TcpOption, TcpOptionName, TcpState};
 use netstack::stack::Stack;
 use netstack::transport::tcp::{CongestionKind, FastOpenKeys};
@@ -16,6 +17,10 @@ use crate::net::{SocketType, option_int};
 const SOCKET: i32 = libc::SOL_SOCKET;
 const IP: i32 = libc::IPPROTO_IP;
 const TCP: i32 = libc::IPPROTO_TCP;
+const IPV6: i32 = libc::IPPROTO_IPV6;
+/// linux/icmpv6.h
+const ICMP6_FILTER: i32 = 1;
+const ICMPV6_RAW: Kind = Kind::Raw(libc::IPPROTO_ICMPV6 as u8);
 
 fn int(value: i32) -> Result<Vec<u8>, Errno> {
     Ok(value.to_ne_bytes().to_vec())
@@ -34,6 +39,11 @@ fn get_common(
         (SOCKET, libc::SO_PROTOCOL) => int(socket.protocol),
         (SOCKET, libc::SO_ERROR) => int(endpoint.take_error()),
         (SOCKET, libc::SO_OOBINLINE) => int(endpoint.oob_inline.load(Ordering::Relaxed).into()),
+        // An option of IPv6 means nothing to a socket of IPv4 (`do_ip_getsockopt`).
+        (IPV6, _) if socket.family != libc::AF_INET6 => Err(Errno::EOPNOTSUPP),
+        (IPV6, libc::IPV6_V6ONLY) => endpoint
+            .call(|stack, id| stack.names(id))
+            .and_then(|names| int(names.v6only.into())),
         _ => return None,
     })
 }
@@ -77,6 +87,9 @@ fn tcp_name(level: i32, name: i32) -> Result<TcpOptionName, Errno> {
         (IP, libc::IP_TOS) => N::Tos,
         (IP, libc::IP_TTL) => N::Ttl,
         (IP, libc::IP_MTU_DISCOVER) => N::MtuDiscover,
+        // A socket that speaks both families has one of each.
+        (IPV6, libc::IPV6_TCLASS) => N::Tos,
+        (IPV6, libc::IPV6_UNICAST_HOPS) => N::Ttl,
         _ => return Err(Errno::ENOPROTOOPT),
     })
 }
@@ -159,6 +172,7 @@ fn scalar(option: TcpOption) -> i32 {
 /// setsockopt(2) of a TCP socket.
 pub(super) fn set_tcp(
     endpoint: &Endpoint,
+    family: Family,
     level: i32,
     name: i32,
     value: &[u8],
@@ -166,6 +180,8 @@ pub(super) fn set_tcp(
     use TcpOptionName as N;
     let option_name = match (level, name) {
         (SOCKET, libc::SO_OOBINLINE) => return set_oob_inline(endpoint, value),
+        (IPV6, _) if family == Family::V4 => return Err(Errno::ENOPROTOOPT),
+        (IPV6, libc::IPV6_V6ONLY) => return set_v6only(endpoint, value),
         // Priorities and marks have no effect on a stack without queue disciplines or policy routing.
         (SOCKET, libc::SO_PRIORITY | libc::SO_MARK) => return option_int(value).map(drop),
         _ => tcp_name(level, name)?,
@@ -198,6 +214,7 @@ pub(super) fn set_tcp(
         N::ReceiveBuffer => TcpOption::ReceiveBuffer(number()? as u32),
         N::SendBuffer => TcpOption::SendBuffer(number()? as u32),
         N::ReceiveLowat => TcpOption::ReceiveLowat(number()?.max(1) as u32),
+        N::Tos if level == IPV6 => TcpOption::Tos(parse_traffic_class(number()?)?),
         N::Tos => TcpOption::Tos(byte()?),
         N::Ttl => TcpOption::Ttl(parse_ttl(number()?)?),
         N::BindToInterface => TcpOption::BindToInterface(parse_interface(endpoint, value)?),
@@ -219,6 +236,32 @@ fn parse_flag(value: i32) -> Result<bool, Errno> {
     match value {
         0 => Ok(false),
         1 => Ok(true),
+        _ => Err(Errno::EINVAL),
+    }
+}
+
+/// IPV6_V6ONLY, which only a socket without an address takes.
+fn set_v6only(endpoint: &Endpoint, value: &[u8]) -> Result<(), Errno> {
+    let on = option_int(value)? != 0;
+    endpoint.call(|stack, id| stack.set_v6only(id, on))
+}
+
+/// `struct icmp6_filter`; what is not given stays (`rawv6_seticmpfilter`).
+fn set_icmp6_filter(endpoint: &Endpoint, value: &[u8]) -> Result<(), Errno> {
+    endpoint.call(|stack, id| {
+        let filter = &mut stack.raw_options_mut(id)?.icmp6_filter;
+        for (word, bytes) in filter.iter_mut().zip(value.chunks_exact(4)) {
+            *word = u32::from_ne_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
+        }
+        Ok(())
+    })
+}
+
+/// IPV6_TCLASS: 0 to 255, or -1 for the default.
+fn parse_traffic_class(value: i32) -> Result<u8, Errno> {
+    match value {
+        -1 => Ok(0),
+        0..=255 => Ok(value as u8),
         _ => Err(Errno::EINVAL),
     }
 }
@@ -378,15 +421,19 @@ pub(super) fn get_datagram(
         let options =
             endpoint.call(|stack, id| stack.raw_options_mut(id).map(|options| *options))?;
         return match (level, name) {
+            (libc::IPPROTO_ICMPV6, ICMP6_FILTER) if kind == ICMPV6_RAW => {
+                let words = options.icmp6_filter.iter();
+                Ok(words.flat_map(|word| word.to_ne_bytes()).collect())
+            }
             (SOCKET, libc::SO_BROADCAST) => int(options.broadcast.into()),
             (SOCKET, libc::SO_RCVBUF) => int(options.recv_budget as i32),
             (SOCKET, libc::SO_SNDBUF) => int(212_992),
-            (IP, libc::IP_TTL) => int(if options.ttl == 0 {
+            (IP, libc::IP_TTL) | (IPV6, libc::IPV6_UNICAST_HOPS) => int(if options.ttl == 0 {
                 64
             } else {
                 options.ttl.into()
             }),
-            (IP, libc::IP_TOS) => int(options.tos.into()),
+            (IP, libc::IP_TOS) | (IPV6, libc::IPV6_TCLASS) => int(options.tos.into()),
             _ => Err(Errno::ENOPROTOOPT),
         };
     }
@@ -398,19 +445,23 @@ pub(super) fn get_datagram(
         (SOCKET, libc::SO_RCVBUF) => int(options.recv_budget as i32),
         (SOCKET, libc::SO_SNDBUF) => int(212_992),
         (SOCKET, libc::SO_BINDTODEVICE) => Ok(interface_name(endpoint, options.iface)),
-        (IP, libc::IP_TTL) => int(if options.ttl == 0 {
+        (IP, libc::IP_TTL) | (IPV6, libc::IPV6_UNICAST_HOPS) => int(if options.ttl == 0 {
             64
         } else {
             options.ttl.into()
         }),
-        (IP, libc::IP_TOS) => int(options.tos.into()),
-        (IP, libc::IP_MULTICAST_TTL) => int(options.multicast_ttl.into()),
-        (IP, libc::IP_RECVERR) => int(options.recv_errors.into()),
-        (IP, libc::IP_MTU_DISCOVER) => int(if options.dont_fragment {
-            libc::IP_PMTUDISC_DO
-        } else {
-            libc::IP_PMTUDISC_WANT
-        }),
+        (IP, libc::IP_TOS) | (IPV6, libc::IPV6_TCLASS) => int(options.tos.into()),
+        (IP, libc::IP_MULTICAST_TTL) | (IPV6, libc::IPV6_MULTICAST_HOPS) => {
+            int(options.multicast_ttl.into())
+        }
+        (IP, libc::IP_RECVERR) | (IPV6, libc::IPV6_RECVERR) => int(options.recv_errors.into()),
+        (IP, libc::IP_MTU_DISCOVER) | (IPV6, libc::IPV6_MTU_DISCOVER) => {
+            int(if options.dont_fragment {
+                libc::IP_PMTUDISC_DO
+            } else {
+                libc::IP_PMTUDISC_WANT
+            })
+        }
         _ => Err(Errno::ENOPROTOOPT),
     }
 }
@@ -420,6 +471,9 @@ fn control_flag(flags: &ControlFlags, level: i32, name: i32) -> Option<&AtomicBo
         (IP, libc::IP_PKTINFO) => Some(&flags.packet_info),
         (IP, libc::IP_RECVTTL) => Some(&flags.ttl),
         (IP, libc::IP_RECVTOS) => Some(&flags.tos),
+        (IPV6, libc::IPV6_RECVPKTINFO) => Some(&flags.packet_info6),
+        (IPV6, libc::IPV6_RECVHOPLIMIT) => Some(&flags.hop_limit),
+        (IPV6, libc::IPV6_RECVTCLASS) => Some(&flags.traffic_class),
         _ => None,
     }
 }
@@ -427,18 +481,29 @@ fn control_flag(flags: &ControlFlags, level: i32, name: i32) -> Option<&AtomicBo
 /// setsockopt(2) of a UDP, echo or raw socket.
 pub(super) fn set_datagram(
     endpoint: &Endpoint,
-    kind: Kind,
+    (family, kind): (Family, Kind),
     flags: &ControlFlags,
     level: i32,
     name: i32,
     value: &[u8],
 ) -> Result<(), Errno> {
+    if level == IPV6 && family == Family::V4 {
+        return Err(Errno::ENOPROTOOPT);
+    }
+    if (level, name) == (IPV6, libc::IPV6_V6ONLY) {
+        return set_v6only(endpoint, value);
+    }
     if let Some(flag) = control_flag(flags, level, name) {
         flag.store(option_int(value)? != 0, Ordering::Relaxed);
         return Ok(());
     }
     if (level, name) == (SOCKET, libc::SO_OOBINLINE) {
         return set_oob_inline(endpoint, value);
+    }
+    if (level, name) == (libc::IPPROTO_ICMPV6, ICMP6_FILTER)
+        && (family, kind) == (Family::V6, ICMPV6_RAW)
+    {
+        return set_icmp6_filter(endpoint, value);
     }
     if (level, name) == (SOCKET, libc::SO_BINDTODEVICE) {
         let iface = parse_interface(endpoint, value)?;
@@ -467,9 +532,12 @@ pub(super) fn set_datagram(
                 (SOCKET, libc::SO_RCVBUF | libc::SO_RCVBUFFORCE) => options.recv_budget = budget,
                 // Nothing waits to be sent on these sockets.
                 (SOCKET, libc::SO_SNDBUF | libc::SO_PRIORITY | libc::SO_MARK) => {}
-                (IP, libc::IP_TTL) => options.ttl = parse_ttl(number)?,
+                (IP, libc::IP_TTL) | (IPV6, libc::IPV6_UNICAST_HOPS) => {
+                    options.ttl = parse_ttl(number)?;
+                }
                 (IP, libc::IP_TOS) => options.tos = byte?,
-                (IP, libc::IP_MTU_DISCOVER) => {
+                (IPV6, libc::IPV6_TCLASS) => options.tos = parse_traffic_class(number)?,
+                (IP, libc::IP_MTU_DISCOVER) | (IPV6, libc::IPV6_MTU_DISCOVER) => {
                     options.dont_fragment = number >= libc::IP_PMTUDISC_DO
                 }
                 _ => return Err(Errno::ENOPROTOOPT),
@@ -485,11 +553,20 @@ pub(super) fn set_datagram(
             (SOCKET, libc::SO_BROADCAST) => options.broadcast = on,
             (SOCKET, libc::SO_RCVBUF | libc::SO_RCVBUFFORCE) => options.recv_budget = budget,
             (SOCKET, libc::SO_SNDBUF | libc::SO_PRIORITY | libc::SO_MARK) => {}
-            (IP, libc::IP_TTL) => options.ttl = parse_ttl(number)?,
+            (IP, libc::IP_TTL) | (IPV6, libc::IPV6_UNICAST_HOPS) => {
+                options.ttl = parse_ttl(number)?;
+            }
             (IP, libc::IP_TOS) => options.tos = byte?,
+            (IPV6, libc::IPV6_TCLASS) => options.tos = parse_traffic_class(number)?,
             (IP, libc::IP_MULTICAST_TTL) => options.multicast_ttl = byte?,
-            (IP, libc::IP_RECVERR) => options.recv_errors = on,
-            (IP, libc::IP_MTU_DISCOVER) => options.dont_fragment = number >= libc::IP_PMTUDISC_DO,
+            (IPV6, libc::IPV6_MULTICAST_HOPS) => {
+                // -1 is the default.
+                options.multicast_ttl = if number == -1 { 1 } else { byte? };
+            }
+            (IP, libc::IP_RECVERR) | (IPV6, libc::IPV6_RECVERR) => options.recv_errors = on,
+            (IP, libc::IP_MTU_DISCOVER) | (IPV6, libc::IPV6_MTU_DISCOVER) => {
+                options.dont_fragment = number >= libc::IP_PMTUDISC_DO;
+            }
             _ => return Err(Errno::ENOPROTOOPT),
         }
         Ok(())

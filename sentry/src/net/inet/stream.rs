@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use netstack::host::Net;
-use netstack::socket::SocketId;
 use netstack::socket::tcp::SendHow;
+use netstack::socket::{Family, SocketId};
 use sentry_abi::Errno;
 
-use super::endpoint::{Endpoint, PIECE_MAX, destination, guest_addr};
+use super::endpoint::{Endpoint, PIECE_MAX, destination, domain, guest_addr};
 use super::options;
 use crate::mm::io::{IoDst, IoSrc};
 use crate::net::addr::family;
@@ -19,32 +19,34 @@ use crate::wait::{Ready, WaitQueue};
 pub(super) const UNPRIVILEGED_PORT_START: u16 = 1024;
 
 /// A new TCP socket.
-pub(super) fn open(net: &Net) -> Arc<dyn Socket> {
-    let id = net.with(|stack| stack.tcp_open());
-    own(net, id)
+pub(super) fn open(net: &Net, family: Family) -> Arc<dyn Socket> {
+    let id = net.with(|stack| stack.tcp_open_of(family));
+    own(net, id, family)
 }
 
-fn own(net: &Net, id: SocketId) -> Arc<dyn Socket> {
+fn own(net: &Net, id: SocketId, family: Family) -> Arc<dyn Socket> {
     Arc::new(TcpSocket {
         endpoint: Endpoint::new(net, id),
+        family,
     })
 }
 
 struct TcpSocket {
     endpoint: Endpoint,
+    family: Family,
 }
 
 impl Socket for TcpSocket {
     fn socket_type(&self) -> SocketType {
         SocketType {
-            family: libc::AF_INET,
+            family: domain(self.family),
             kind: libc::SOCK_STREAM,
             protocol: libc::IPPROTO_TCP,
         }
     }
 
     fn bind(&self, caller: &Caller<'_>, addr: &[u8]) -> Result<(), Errno> {
-        let addr = guest_addr(addr)?;
+        let addr = guest_addr(self.family, addr)?;
         if addr.port() != 0
             && addr.port() < UNPRIVILEGED_PORT_START
             && !caller.path.creds.has(cap::NET_BIND_SERVICE)
@@ -61,14 +63,14 @@ impl Socket for TcpSocket {
 
     fn accept(&self) -> Result<Arc<dyn Socket>, Errno> {
         let (id, _) = self.endpoint.call(|stack, id| stack.tcp_accept(id))?;
-        Ok(own(self.endpoint.net(), id))
+        Ok(own(self.endpoint.net(), id, self.family))
     }
 
     fn connect(&self, _: &Caller<'_>, addr: &[u8]) -> Result<(), Errno> {
         if family(addr)? == libc::AF_UNSPEC {
             return Err(Errno::EAFNOSUPPORT);
         }
-        let addr = destination(addr)?;
+        let addr = destination(self.family, addr)?;
         self.endpoint.call(|stack, id| stack.tcp_connect(id, addr))
     }
 
@@ -87,7 +89,7 @@ impl Socket for TcpSocket {
             Some(addr) if fast_open && family(addr)? == libc::AF_UNSPEC => {
                 return Err(Errno::EOPNOTSUPP);
             }
-            Some(addr) if fast_open => Some(destination(addr)?),
+            Some(addr) if fast_open => Some(destination(self.family, addr)?),
             _ => None,
         };
         let mut total = 0;
@@ -185,7 +187,7 @@ impl Socket for TcpSocket {
     }
 
     fn set_option(&self, _: &Caller<'_>, level: i32, name: i32, value: &[u8]) -> Result<(), Errno> {
-        options::set_tcp(&self.endpoint, level, name, value)
+        options::set_tcp(&self.endpoint, self.family, level, name, value)
     }
 
     fn readable_bytes(&self) -> usize {

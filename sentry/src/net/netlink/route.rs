@@ -1,11 +1,11 @@
 //! NETLINK_ROUTE: what there is of links, addresses and routes, from the network stack.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
 use netstack::host::Net;
 use netstack::network::addr::Cidr;
 use netstack::network::route::Route;
-use netstack::stack::InterfaceInfo;
+use netstack::stack::{Address, InterfaceInfo};
 use sentry_abi::Errno;
 
 use super::message::{Answer, Message, Request, attribute};
@@ -20,6 +20,9 @@ const DUMP: u16 = 0x300;
 
 /// Size of `struct ifinfomsg`.
 const IFINFO: usize = 16;
+/// linux/if_addr.h
+const IFA_FLAGS: u16 = 8;
+
 /// Size of `struct rtmsg`.
 const RTMSG: usize = 12;
 
@@ -65,7 +68,10 @@ fn serve(
 ) -> Result<Option<Vec<Vec<u8>>>, Errno> {
     // The family is the first byte of every request's fixed part.
     let family = i32::from(*request.body.first().ok_or(Errno::EINVAL)?);
-    let v4 = [libc::AF_UNSPEC, libc::AF_INET].contains(&family);
+    let of_family = |addr: IpAddr| match addr {
+        IpAddr::V4(_) => [libc::AF_UNSPEC, libc::AF_INET].contains(&family),
+        IpAddr::V6(_) => [libc::AF_UNSPEC, libc::AF_INET6].contains(&family),
+    };
     let dump = request.flags & DUMP != 0;
     let reply = Answer::new(port, request);
     let (interfaces, routes): (Vec<_>, Vec<_>) =
@@ -79,16 +85,25 @@ fn serve(
             Ok(Some(reply.single(&new_link(wanted))))
         }
         (libc::RTM_GETADDR, true) => {
-            let shown = interfaces.iter().filter(|_| v4);
-            Ok(Some(reply.dump(shown.flat_map(addresses).collect())))
+            // Linux goes through one family after the other.
+            let all = [true, false].into_iter().flat_map(|v4| {
+                interfaces.iter().flat_map(move |interface| {
+                    let own = interface.addresses.iter();
+                    let own = own.filter(move |own| own.ip().is_ipv4() == v4);
+                    own.map(move |own| (interface, own))
+                })
+            });
+            let shown = all.filter(|(_, own)| of_family(own.ip()));
+            let messages = shown.map(|(interface, own)| address(interface, own));
+            Ok(Some(reply.dump(messages.collect())))
         }
         (libc::RTM_GETROUTE, true) => {
-            let shown = routes.iter().filter(|_| v4);
+            let shown = routes.iter().filter(|entry| of_family(entry.dest.addr()));
             let messages = shown.map(|entry| route(entry, &interfaces, None));
             Ok(Some(reply.dump(messages.collect())))
         }
         (libc::RTM_GETROUTE, false) => {
-            let message = route_to(&interfaces, &routes, request.body, creds.uid)?;
+            let message = route_to(&interfaces, &routes, family, request.body, creds.uid)?;
             Ok(Some(reply.single(&message)))
         }
         // The two low bits say new, delete, get or set; all but get change something.
@@ -148,42 +163,54 @@ fn new_link(interface: &InterfaceInfo) -> Message {
     message
 }
 
-/// RTM_NEWADDR for each address of an interface.
-fn addresses(interface: &InterfaceInfo) -> Vec<Message> {
-    const PERMANENT: u32 = 0x80;
-    let one = |cidr: &Cidr| {
-        let IpAddr::V4(addr) = cidr.addr() else {
-            return None;
-        };
-        let scope = if addr.is_loopback() { RT_SCOPE_HOST } else { 0 };
-        let head = [
-            libc::AF_INET as u8,
-            cidr.prefix_len(),
-            PERMANENT as u8,
-            scope,
-        ];
-        let fixed = [head, index(interface).to_ne_bytes()].concat();
-        let mut message = Message::new(libc::RTM_NEWADDR, &fixed);
-        message.put(libc::IFA_ADDRESS, &addr.octets());
-        message.put(libc::IFA_LOCAL, &addr.octets());
-        if let Some(IpAddr::V4(broadcast)) = cidr.broadcast().filter(|_| !addr.is_loopback()) {
-            message.put(libc::IFA_BROADCAST, &broadcast.octets());
+/// An address in network order, as attributes have it.
+fn octets(addr: IpAddr) -> Vec<u8> {
+    match addr {
+        IpAddr::V4(addr) => addr.octets().to_vec(),
+        IpAddr::V6(addr) => addr.octets().to_vec(),
+    }
+}
+
+fn family_of(addr: IpAddr) -> u8 {
+    match addr {
+        IpAddr::V4(_) => libc::AF_INET as u8,
+        IpAddr::V6(_) => libc::AF_INET6 as u8,
+    }
+}
+
+/// RTM_NEWADDR for an address of an interface.
+fn address(interface: &InterfaceInfo, own: &Address) -> Message {
+    let addr = own.ip();
+    let scope = match addr {
+        _ if addr.is_loopback() => RT_SCOPE_HOST,
+        IpAddr::V6(v6) if v6.is_unicast_link_local() => RT_SCOPE_LINK,
+        _ => 0,
+    };
+    let flags = link::address_flags(own);
+    let head = [family_of(addr), own.cidr.prefix_len(), flags as u8, scope];
+    let fixed = [head, index(interface).to_ne_bytes()].concat();
+    let mut message = Message::new(libc::RTM_NEWADDR, &fixed);
+    message.put(libc::IFA_ADDRESS, &octets(addr));
+    if addr.is_ipv4() {
+        message.put(libc::IFA_LOCAL, &octets(addr));
+        let broadcast = own.cidr.broadcast().filter(|_| !addr.is_loopback());
+        if let Some(broadcast) = broadcast {
+            message.put(libc::IFA_BROADCAST, &octets(broadcast));
         }
         message.put_text(libc::IFA_LABEL, &interface.name);
-        message.put_u32(8, PERMANENT);
-        // struct ifa_cacheinfo: preferred and valid for ever.
-        let forever = u32::MAX.to_ne_bytes();
-        message.put(
-            libc::IFA_CACHEINFO,
-            &[forever, forever, [0; 4], [0; 4]].concat(),
-        );
-        Some(message)
-    };
-    interface.addrs.iter().filter_map(one).collect()
+    }
+    message.put_u32(IFA_FLAGS, flags);
+    // struct ifa_cacheinfo: preferred and valid for ever.
+    let forever = u32::MAX.to_ne_bytes();
+    message.put(
+        libc::IFA_CACHEINFO,
+        &[forever, forever, [0; 4], [0; 4]].concat(),
+    );
+    message
 }
 
 /// RTM_NEWROUTE; with `to`, the answer to the user who asked for the way there.
-fn route(route: &Route, interfaces: &[InterfaceInfo], to: Option<(Ipv4Addr, u32)>) -> Message {
+fn route(route: &Route, interfaces: &[InterfaceInfo], to: Option<(IpAddr, u32)>) -> Message {
     let interface = interfaces.iter().find(|i| i.id == route.iface);
     let loopback = interface.is_some_and(|i| i.is_loopback);
     let (table, scope, kind) = match (loopback, route.gateway) {
@@ -206,30 +233,34 @@ fn route(route: &Route, interfaces: &[InterfaceInfo], to: Option<(Ipv4Addr, u32)
     } else {
         libc::RTPROT_BOOT
     };
-    let len = if to.is_some() {
-        32
-    } else {
-        route.dest.prefix_len()
+    let dest = route.dest.network().addr();
+    let len = match (to, dest) {
+        (None, _) => route.dest.prefix_len(),
+        (Some(_), IpAddr::V4(_)) => 32,
+        (Some(_), IpAddr::V6(_)) => 128,
     };
-    let head = [libc::AF_INET as u8, len, 0, 0];
+    let head = [family_of(dest), len, 0, 0];
     let fixed = [head, [table, protocol, scope, kind], flags.to_ne_bytes()].concat();
     let mut message = Message::new(libc::RTM_NEWROUTE, &fixed);
     message.put_u32(libc::RTA_TABLE, table.into());
-    match (to, route.dest.network().addr()) {
-        (Some((to, _)), _) => message.put(RTA_DST, &to.octets()),
-        (None, IpAddr::V4(dest)) if len > 0 => message.put(RTA_DST, &dest.octets()),
-        _ => {}
+    match to {
+        Some((to, _)) => message.put(RTA_DST, &octets(to)),
+        None if len > 0 => message.put(RTA_DST, &octets(dest)),
+        None => {}
     }
     if route.metric > 0 {
         message.put_u32(libc::RTA_PRIORITY, route.metric);
     }
     let source = connected.map(Cidr::addr).or(route.src);
-    let asked = to.and_then(|_| interface?.addrs.first().map(Cidr::addr));
-    if let Some(IpAddr::V4(source)) = source.or(asked) {
-        message.put(libc::RTA_PREFSRC, &source.octets());
+    let same = |cidr: &&Cidr| cidr.addr().is_ipv4() == dest.is_ipv4();
+    let asked = to.and_then(|_| interface?.addrs.iter().find(same).map(Cidr::addr));
+    // A route of IPv6 names no source: it is chosen for each destination.
+    let source = source.filter(|source| source.is_ipv4());
+    if let Some(source) = source.or(asked) {
+        message.put(libc::RTA_PREFSRC, &octets(source));
     }
-    if let Some(IpAddr::V4(gateway)) = route.gateway {
-        message.put(libc::RTA_GATEWAY, &gateway.octets());
+    if let Some(gateway) = route.gateway {
+        message.put(libc::RTA_GATEWAY, &octets(gateway));
     }
     message.put_u32(libc::RTA_OIF, u32::from(route.iface.0) + 1);
     if let Some((_, uid)) = to {
@@ -242,14 +273,21 @@ fn route(route: &Route, interfaces: &[InterfaceInfo], to: Option<(Ipv4Addr, u32)
 fn route_to(
     interfaces: &[InterfaceInfo],
     routes: &[Route],
+    family: i32,
     body: &[u8],
     uid: u32,
 ) -> Result<Message, Errno> {
-    let to = attribute(body, RTMSG, RTA_DST).and_then(|bytes| bytes.first_chunk::<4>());
-    let to = Ipv4Addr::from(*to.ok_or(Errno::EINVAL)?);
+    let bytes = attribute(body, RTMSG, RTA_DST).ok_or(Errno::EINVAL)?;
+    let v4 = bytes.first_chunk::<4>().map(|bytes| IpAddr::from(*bytes));
+    let v6 = bytes.first_chunk::<16>().map(|bytes| IpAddr::from(*bytes));
+    let to = match family {
+        libc::AF_INET6 => v6,
+        _ => v4,
+    };
+    let to = to.ok_or(Errno::EINVAL)?;
     let local = |interface: &&InterfaceInfo| {
         let mut addrs = interface.addrs.iter();
-        addrs.any(|cidr| cidr.addr() == IpAddr::V4(to))
+        addrs.any(|cidr| cidr.addr() == to)
     };
     // To an own address the way is the loopback interface, whatever the routes say.
     if let (Some(_), Some(lo)) = (
@@ -257,16 +295,16 @@ fn route_to(
         interfaces.iter().find(|i| i.is_loopback),
     ) {
         let own = Route {
-            dest: Cidr::new(to.into(), 32).ok_or(Errno::EINVAL)?,
+            dest: Cidr::new(to, if to.is_ipv4() { 32 } else { 128 }).ok_or(Errno::EINVAL)?,
             gateway: None,
             iface: lo.id,
             metric: 0,
-            src: Some(to.into()),
+            src: Some(to),
             mtu: None,
         };
         return Ok(route(&own, interfaces, Some((to, uid))));
     }
-    let best = routes.iter().find(|entry| entry.dest.contains(to.into()));
+    let best = routes.iter().find(|entry| entry.dest.contains(to));
     let best = best.ok_or(Errno::ENETUNREACH)?;
     Ok(route(best, interfaces, Some((to, uid))))
 }
