@@ -13,8 +13,8 @@
 //! | [`stack`] | composition: configuration, ingress, egress, timers, the public entry points |
 //! | [`socket`] | the non-blocking socket API: handles, options, readiness |
 //! | [`transport`] | TCP, UDP, ports and the flow table |
-//! | [`network`] | IPv4, ICMP, routes, addresses, reassembly; family-neutral where it can be |
-//! | [`neighbor`] | ARP and neighbour states |
+//! | [`network`] | routes, addresses, reassembly, path MTU, ICMP's meaning, source addresses; family-neutral |
+//! | [`neighbor`] | neighbour states, which ARP and neighbour discovery (`stack::nd`) feed |
 //! | [`wire`] | checked views and emitters, one file per header |
 //! | [`link`] | devices: TUN, TAP, AF_PACKET, loopback, channel; decorators; GRO and segmentation |
 //! | [`buf`], [`time`], [`rng`], [`stats`], [`error`] | leaves |

@@ -1,7 +1,7 @@
 //! What fuzzers run: each takes any bytes and panics if something that must hold does not. The same
 //! functions run over the corpus of `fuzz/corpus` in the ordinary tests.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use crate::buf::{RxBatch, RxChecksum, RxPacket, TxBatch};
 use crate::link::{DeviceCaps, MacAddr, Medium};
@@ -11,8 +11,9 @@ use crate::stack::{InterfaceConfig, Stack, StackConfig};
 use crate::time::{Duration, Instant};
 use crate::wire::checksum::{Checksum, checksum};
 use crate::wire::ipv4::{Ipv4Options, Ipv4Repr, Ipv4View};
+use crate::wire::ipv6::{self, Ipv6Repr, Ipv6View};
 use crate::wire::tcp::{HEADER_LEN_MAX, OPTIONS_LEN_MAX, TcpOptions, TcpRepr, TcpView};
-use crate::wire::{arp, ethernet, icmpv4, udp};
+use crate::wire::{arp, ethernet, icmpv4, icmpv6, ipv6_ext, mld, ndp, udp};
 
 /// Every parser of headers, and that what is understood is written back the same.
 pub fn wire(data: &[u8]) {
@@ -32,6 +33,7 @@ pub fn wire(data: &[u8]) {
         let _ = Ipv4Options::parse(view.options());
         assert!(view.header().len() + view.payload().len() <= data.len());
     }
+    wire_v6(data);
     if let Ok(message) = icmpv4::Icmpv4Repr::parse(data) {
         let mut out = [0; icmpv4::HEADER_LEN];
         message.emit(&mut out);
@@ -52,6 +54,35 @@ pub fn wire(data: &[u8]) {
             (repr.seq, repr.ack, repr.window)
         );
     }
+}
+
+/// The headers that only IPv6 has.
+fn wire_v6(data: &[u8]) {
+    for view in [Ipv6View::new(data), Ipv6View::new_quoted(data)]
+        .into_iter()
+        .flatten()
+    {
+        let repr = Ipv6Repr::parse(&view);
+        let (packet, at) = (view.packet(), ipv6::HEADER_LEN);
+        if let Ok(walk) = ipv6_ext::walk(packet, repr.next_header, 6, at, true) {
+            assert!(walk.at <= packet.len() && walk.proto_at < walk.at);
+            let skipped = ipv6_ext::skip(packet, repr.next_header, at);
+            // What passes the strict walk is found by the lenient one too.
+            assert!(skipped.is_some() || walk.end != ipv6_ext::End::Transport);
+        }
+        if let Some((_, at, _)) = ipv6_ext::skip(packet, repr.next_header, at) {
+            assert!(at <= packet.len());
+        }
+    }
+    if let Ok(message) = icmpv6::Icmpv6Repr::parse(data) {
+        let mut out = [0; icmpv6::HEADER_LEN];
+        message.emit(&mut out);
+        assert_eq!(icmpv6::Icmpv6Repr::parse(&out), Ok(message));
+    }
+    if let Ok((_, options)) = ndp::NdRepr::parse(data) {
+        assert!(options.prefixes.len() <= ndp::PREFIXES_MAX);
+    }
+    let _ = mld::MldQuery::parse(data);
 }
 
 /// The TCP option list; the first byte says whether it is that of a SYN.
@@ -117,6 +148,9 @@ pub fn stack_receive(data: &[u8]) {
 /// connection, and an accept queue of 4.
 const SOCKETS_MAX: usize = 6;
 const HALF_OPEN_MAX: usize = 4;
+/// Two of loopback, 16 of the link; its routes with those of routers, prefixes and redirects.
+const ADDRESSES_MAX: usize = 18;
+const ROUTES_MAX: usize = 120;
 
 struct Target {
     stack: Stack,
@@ -142,20 +176,25 @@ impl Target {
             caps,
         };
         let iface = stack.add_interface(config).expect("the first one");
-        let cidr = "10.0.0.1/24".parse().expect("an address");
-        stack.add_address(iface, cidr).expect("the first one");
+        for text in ["10.0.0.1/24", "fd00::1/64"] {
+            let cidr = text.parse().expect("an address");
+            stack.add_unique_address(iface, cidr).expect("a new one");
+        }
+        stack.autoconfigure_ipv6(iface).expect("a large MTU");
         let now = Instant::from_millis(1000);
         stack.set_now(now);
         let any = |port| SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));
-        let listener = stack.tcp_open();
-        stack.tcp_bind(listener, any(7)).expect("free");
+        let any6 = |port| SocketAddr::from((Ipv6Addr::UNSPECIFIED, port));
+        // Of both families.
+        let listener = stack.tcp_open_of(Family::V6);
+        stack.tcp_bind(listener, any6(7)).expect("free");
         stack.tcp_listen(listener, 3).expect("bound");
         let client = stack.tcp_open();
         stack.tcp_bind(client, any(40_000)).expect("free");
         // In progress: the peer is whoever answers.
         let _ = stack.tcp_connect(client, SocketAddr::from(([10, 0, 0, 2], 80)));
-        let datagrams = stack.udp_open(Family::V4);
-        stack.udp_bind(datagrams, any(7)).expect("free");
+        let datagrams = stack.udp_open(Family::V6);
+        stack.udp_bind(datagrams, any6(7)).expect("free");
         Self {
             stack,
             iface,
@@ -223,6 +262,9 @@ impl Target {
         assert!(usage.tcp_sockets <= SOCKETS_MAX, "{usage:?}");
         assert!(usage.fragment_bytes <= 4 << 20, "{usage:?}");
         assert!(usage.neighbors <= 1024, "{usage:?}");
+        let addresses: usize = self.stack.interfaces().map(|i| i.addresses.len()).sum();
+        assert!(addresses <= ADDRESSES_MAX, "{addresses}");
+        assert!(self.stack.routes().count() <= ROUTES_MAX);
     }
 
     /// Whatever has come, the stack ends its affairs and still answers an echo request.
@@ -265,6 +307,12 @@ fn echo_request() -> Vec<u8> {
 
 /// Makes checksums right, so that what is behind them is reached.
 fn make_right(ip: &mut [u8], header: bool, transport: bool) {
+    if ip.first().is_some_and(|first| first >> 4 == 6) {
+        if transport {
+            make_right_v6(ip);
+        }
+        return;
+    }
     if ip.len() < 20 {
         return;
     }
@@ -289,6 +337,31 @@ fn make_right(ip: &mut [u8], header: bool, transport: bool) {
         ip[10..12].fill(0);
         let sum = checksum(&ip[..len]);
         ip[10..12].copy_from_slice(&sum.to_be_bytes());
+    }
+}
+
+fn make_right_v6(ip: &mut [u8]) {
+    let Ok(view) = Ipv6View::new(ip) else {
+        return;
+    };
+    let (repr, end) = (Ipv6Repr::parse(&view), view.total_len());
+    let found = ipv6_ext::skip(view.packet(), repr.next_header, ipv6::HEADER_LEN);
+    let Some((protocol, at, true)) = found else {
+        return;
+    };
+    let field_at = match protocol {
+        proto::TCP => 16,
+        proto::UDP => 6,
+        proto::ICMPV6 => 2,
+        _ => return,
+    };
+    let bytes = &mut ip[at..end];
+    let len = bytes.len() as u32;
+    let mut sum = Checksum::pseudo(repr.src.into(), repr.dst.into(), protocol, len);
+    if let Some(field) = bytes.get_mut(field_at..field_at + 2) {
+        field.fill(0);
+        sum.add_bytes(bytes);
+        bytes[field_at..field_at + 2].copy_from_slice(&sum.finish().to_be_bytes());
     }
 }
 
