@@ -7,7 +7,7 @@ use std::time::Instant;
 use clap::Parser;
 use packetdrill_tests::collect::scripts;
 use packetdrill_tests::report::{Blame, Verdict};
-use packetdrill_tests::run::Config;
+use packetdrill_tests::run::{Config, IpVersion};
 use packetdrill_tests::{Against, run_file};
 
 /// Runs packetdrill scripts against netstack in virtual time, or against this machine's kernel.
@@ -39,6 +39,15 @@ struct Args {
     /// with --kernel].
     #[arg(long, value_name = "PERCENT")]
     tolerance_percent: Option<f64>,
+
+    /// Run over ipv4, ipv6, or ipv4-mapped-ipv6: sockets of IPv6 with IPv4 on the wire.
+    #[arg(
+        long,
+        alias = "ip_version",
+        value_name = "VERSION",
+        default_value = "ipv4"
+    )]
+    ip_version: IpVersion,
 
     /// Let NAME stand for TEXT in scripts, as --define=NAME=TEXT lines do in a script itself.
     #[arg(short = 'D', long = "define", value_name = "NAME=TEXT", value_parser = define)]
@@ -130,6 +139,7 @@ fn config(args: &Args) -> Config {
         defines: args.defines.clone(),
         ..Config::default()
     };
+    config.set_ip_version(args.ip_version);
     if args.kernel {
         config.tolerance = 150_000;
         config.tolerance_percent = 12.5;

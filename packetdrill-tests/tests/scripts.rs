@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use packetdrill_tests::collect::scripts;
 use packetdrill_tests::report::Verdict;
-use packetdrill_tests::run::Config;
+use packetdrill_tests::run::{Config, IpVersion};
 use packetdrill_tests::{Against, run_file};
 
 fn stem(path: &Path) -> &str {
@@ -14,13 +14,15 @@ fn stem(path: &Path) -> &str {
         .unwrap_or_default()
 }
 
-#[test]
-fn every_script_passes() {
+/// Runs every script over a version.
+fn all_pass_over(version: IpVersion) {
+    let mut config = Config::default();
+    config.set_ip_version(version);
     let directory = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("scripts");
     let files = scripts(&[directory]).expect("the scripts are there");
     let mut failures = Vec::new();
     for file in &files {
-        let (source, verdict) = run_file(file, Against::Netstack, &Config::default());
+        let (source, verdict) = run_file(file, Against::Netstack, &config);
         if let Verdict::Bad(failure) = verdict {
             failures.push(failure.render(&file.display().to_string(), &source));
         }
@@ -32,6 +34,21 @@ fn every_script_passes() {
         files.len(),
         failures.join("\n")
     );
+}
+
+#[test]
+fn every_script_passes() {
+    all_pass_over(IpVersion::V4);
+}
+
+#[test]
+fn every_script_passes_over_ipv6() {
+    all_pass_over(IpVersion::V6);
+}
+
+#[test]
+fn every_script_passes_with_sockets_of_ipv6_over_ipv4() {
+    all_pass_over(IpVersion::Mapped);
 }
 
 #[test]

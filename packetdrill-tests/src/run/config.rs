@@ -1,6 +1,6 @@
 //! What the command line and a script's own option lines decide.
 
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::target::Addresses;
 use crate::ast::{Micros, OptionLine};
@@ -15,6 +15,8 @@ pub struct Config {
     pub tolerance_percent: f64,
     /// Addresses and MTU.
     pub addresses: Addresses,
+    /// What is on the wire, and what the sockets are; set by [`Config::set_ip_version`].
+    pub ip_version: IpVersion,
     /// Microseconds per tick of outgoing TS values; 0: they are not compared.
     pub ts_tick: Micros,
     /// Segments are never put together to make up what a line expects.
@@ -36,10 +38,11 @@ impl Default for Config {
             tolerance: 4_000,
             tolerance_percent: 0.0,
             addresses: Addresses {
-                local: SocketAddrV4::new(Ipv4Addr::new(192, 168, 0, 1), 8080),
-                remote: SocketAddrV4::new(Ipv4Addr::new(192, 0, 2, 1), 8080),
+                local: SocketAddr::from((LOCAL, 8080)),
+                remote: SocketAddr::from((REMOTE, 8080)),
                 mtu: 1500,
             },
+            ip_version: IpVersion::V4,
             ts_tick: 0,
             strict_segments: false,
             ts_ecr_scaled: false,
@@ -87,14 +90,89 @@ impl Config {
                 let address = text.split_once('/').map_or(text, |(address, _)| address);
                 self.addresses.remote.set_ip(number(address)?);
             }
-            "ip_version" if value()? != "ipv4" => {
-                return Err(format!("--ip_version={} is not supported", value()?));
-            }
+            "ip_version" => self.set_ip_version(value()?.parse()?),
             // The peer's route and the capture link make no difference here.
-            "ip_version" | "gateway_ip" | "netmask_ip" | "send_omit_free" | "speed" | "mss" => {}
+            "gateway_ip" | "netmask_ip" | "send_omit_free" | "speed" | "mss" => {}
             other => return Err(format!("the option --{other} is not supported")),
         }
         Ok(())
+    }
+}
+
+/// Addresses where the script names none.
+const LOCAL: Ipv4Addr = Ipv4Addr::new(192, 168, 0, 1);
+const REMOTE: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
+const LOCAL6: Ipv6Addr = Ipv6Addr::new(0xfd3d, 0xfa7b, 0xd17d, 0, 0, 0, 0, 1);
+const REMOTE6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
+
+/// What a script is run over.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum IpVersion {
+    /// IPv4.
+    #[default]
+    V4,
+    /// IPv6.
+    V6,
+    /// Sockets of IPv6 with IPv4 on the wire.
+    Mapped,
+}
+
+impl std::str::FromStr for IpVersion {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "ipv4" => Ok(Self::V4),
+            "ipv6" => Ok(Self::V6),
+            "ipv4-mapped-ipv6" => Ok(Self::Mapped),
+            _ => Err(format!(
+                "{text} is no IP version: ipv4, ipv6 or ipv4-mapped-ipv6"
+            )),
+        }
+    }
+}
+
+impl Config {
+    /// Runs over another version: with its addresses, and for IPv6 with an MTU that leaves as much room
+    /// for data, so that the same script has the same segments.
+    pub fn set_ip_version(&mut self, version: IpVersion) {
+        const MORE: u16 = 20;
+        let addresses = &mut self.addresses;
+        let (was_v6, is_v6) = (addresses.local.is_ipv6(), version == IpVersion::V6);
+        self.ip_version = version;
+        if was_v6 == is_v6 {
+            return;
+        }
+        let (local, remote): (IpAddr, IpAddr) = match is_v6 {
+            true => (LOCAL6.into(), REMOTE6.into()),
+            false => (LOCAL.into(), REMOTE.into()),
+        };
+        addresses.local.set_ip(local);
+        addresses.remote.set_ip(remote);
+        addresses.mtu = match is_v6 {
+            true => addresses.mtu.saturating_add(MORE),
+            false => addresses.mtu.saturating_sub(MORE),
+        };
+    }
+
+    /// The address as sockets of this version name it.
+    pub(super) fn for_socket(&self, address: SocketAddr) -> SocketAddr {
+        match (self.ip_version, address) {
+            (IpVersion::Mapped, SocketAddr::V4(v4)) => {
+                SocketAddr::new(v4.ip().to_ipv6_mapped().into(), v4.port())
+            }
+            // What scripts write stands for what is meant: no address, and the two ends.
+            (IpVersion::V6, SocketAddr::V4(v4)) => {
+                let ip = match *v4.ip() {
+                    Ipv4Addr::UNSPECIFIED => Ipv6Addr::UNSPECIFIED.into(),
+                    LOCAL => self.addresses.local.ip(),
+                    REMOTE => self.addresses.remote.ip(),
+                    other => other.into(),
+                };
+                SocketAddr::new(ip, v4.port())
+            }
+            _ => address,
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! Lines with `<`: packets from the peer.
 
-use std::net::SocketAddrV4;
+use std::net::SocketAddr;
 
 use super::flow::FlowId;
 use super::wire::{Datagram, Segment, Transport};
@@ -58,8 +58,8 @@ impl Runner<'_> {
             }
         };
         Datagram {
-            source: SocketAddrV4::new(*addresses.remote.ip(), ports.0),
-            destination: SocketAddrV4::new(*addresses.local.ip(), ports.1),
+            source: SocketAddr::new(addresses.remote.ip(), ports.0),
+            destination: SocketAddr::new(addresses.local.ip(), ports.1),
             tos: match packet.ip.tos {
                 Some(Tos::Ecn(bits)) => bits,
                 Some(Tos::Byte(byte)) => byte,
@@ -95,7 +95,7 @@ impl Runner<'_> {
     }
 
     fn quote(&self, pos: Pos, flow: FlowId, icmp: &Icmp) -> Outcome<Vec<u8>> {
-        const IP_AND_EIGHT: usize = 28;
+        const EIGHT: usize = 8;
         let (flow, addresses) = (self.flows.get(flow), &self.config.addresses);
         let transport = match icmp.echoed {
             Some(Echoed::Udp(len)) => Transport::Udp(vec![0; usize::from(len)]),
@@ -117,8 +117,8 @@ impl Runner<'_> {
             }
         };
         let quoted = Datagram {
-            source: SocketAddrV4::new(*addresses.local.ip(), flow.live.local),
-            destination: SocketAddrV4::new(*addresses.remote.ip(), flow.live.remote),
+            source: SocketAddr::new(addresses.local.ip(), flow.live.local),
+            destination: SocketAddr::new(addresses.remote.ip(), flow.live.remote),
             tos: 0,
             ttl: 64,
             transport,
@@ -126,7 +126,8 @@ impl Runner<'_> {
         let mut bytes = quoted
             .encode()
             .map_err(|message| Failure::error(pos, message))?;
-        bytes.truncate(IP_AND_EIGHT);
+        let header = if addresses.local.is_ipv4() { 20 } else { 40 };
+        bytes.truncate(header + EIGHT);
         Ok(bytes)
     }
 }

@@ -24,7 +24,7 @@ use std::collections::{HashMap, VecDeque};
 
 use crate::ast::{Action, Direction, Event, Micros, Pos, Script};
 use crate::report::{Failure, Row};
-pub use config::Config;
+pub use config::{Config, IpVersion};
 use flow::Flows;
 pub use target::{Addresses, Handle, Received, Sent, SettingError, SysResult, Target};
 pub use wire::{Datagram, Segment, Transport};

@@ -3,7 +3,7 @@
 //! Socket calls never block here; the runner does the blocking, so that one script thread can hold
 //! several calls open while packets go by.
 
-use std::net::SocketAddrV4;
+use std::net::SocketAddr;
 
 use crate::ast::Micros;
 use nix::errno::Errno;
@@ -49,9 +49,9 @@ pub enum SettingError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Addresses {
     /// Of the stack under test, with the port that `bind(fd, ..., ...)` takes.
-    pub local: SocketAddrV4,
+    pub local: SocketAddr,
     /// Of the peer, with the port that `connect(fd, ..., ...)` goes to.
-    pub remote: SocketAddrV4,
+    pub remote: SocketAddr,
     /// MTU of the link between them.
     pub mtu: u16,
 }
@@ -100,7 +100,7 @@ pub trait Target {
     ///
     /// # Errors
     /// As the call.
-    fn bind(&mut self, handle: Handle, address: SocketAddrV4) -> SysResult<()>;
+    fn bind(&mut self, handle: Handle, address: SocketAddr) -> SysResult<()>;
     /// listen(2).
     ///
     /// # Errors
@@ -110,12 +110,12 @@ pub trait Target {
     ///
     /// # Errors
     /// As the call.
-    fn accept(&mut self, handle: Handle) -> SysResult<(Handle, SocketAddrV4)>;
+    fn accept(&mut self, handle: Handle) -> SysResult<(Handle, SocketAddr)>;
     /// connect(2) on a non-blocking socket; called again to learn how it ended.
     ///
     /// # Errors
     /// As the call.
-    fn connect(&mut self, handle: Handle, address: SocketAddrV4) -> SysResult<()>;
+    fn connect(&mut self, handle: Handle, address: SocketAddr) -> SysResult<()>;
     /// sendto(2) on a non-blocking socket.
     ///
     /// # Errors
@@ -125,7 +125,7 @@ pub trait Target {
         handle: Handle,
         data: &[u8],
         flags: i32,
-        to: Option<SocketAddrV4>,
+        to: Option<SocketAddr>,
     ) -> SysResult<usize>;
     /// recvmsg(2) on a non-blocking socket.
     ///
@@ -174,10 +174,10 @@ pub trait Target {
     ///
     /// # Errors
     /// As the call.
-    fn local_address(&mut self, handle: Handle) -> SysResult<SocketAddrV4>;
+    fn local_address(&mut self, handle: Handle) -> SysResult<SocketAddr>;
     /// getpeername(2).
     ///
     /// # Errors
     /// As the call.
-    fn peer_address(&mut self, handle: Handle) -> SysResult<SocketAddrV4>;
+    fn peer_address(&mut self, handle: Handle) -> SysResult<SocketAddr>;
 }

@@ -1,7 +1,7 @@
 //! Calls that move data. `...` as a buffer means the pattern of [`super::super::pattern`], written on
 //! the way out and verified on the way in.
 
-use std::net::SocketAddrV4;
+use std::net::SocketAddr;
 
 use super::super::pattern;
 use super::{Args, Attempt, Progress, Returned, Row, Runner, Socket, arg, values};
@@ -14,7 +14,7 @@ struct Io {
     content: Option<Vec<u8>>,
     len: usize,
     flags: i32,
-    address: Option<SocketAddrV4>,
+    address: Option<SocketAddr>,
 }
 
 impl Runner<'_> {
@@ -26,6 +26,7 @@ impl Runner<'_> {
     ) -> Args<Attempt> {
         let fd = values::int(arg(args, 0)?)?;
         let mut io = arguments(name, args)?;
+        io.address = io.address.map(|address| self.config.for_socket(address));
         let socket = match self.socket(fd) {
             Ok(socket) => socket,
             Err(errno) => return Ok(Err(errno).into()),
@@ -39,7 +40,7 @@ impl Runner<'_> {
         if io.address.is_none() && (name == "sendto" || name == "sendmsg") {
             let explicit = matches!(args.get(4), Some(Expr::Ellipsis));
             if fast_open || (explicit && !socket.stream) {
-                io.address = Some(self.config.addresses.remote);
+                io.address = Some(self.config.for_socket(self.config.addresses.remote));
             }
         }
         if io.content.is_some() {
@@ -217,7 +218,7 @@ fn arguments(name: &str, args: &[Expr]) -> Args<Io> {
             len: values::length(arg(args, 2)?)?,
             flags: flags(3)?,
             address: match args.get(4) {
-                Some(expr) if name == "sendto" => values::address(expr)?,
+                Some(expr) if name == "sendto" => values::address(expr)?.map(SocketAddr::V4),
                 _ => None,
             },
         }),
@@ -234,7 +235,7 @@ fn arguments(name: &str, args: &[Expr]) -> Args<Io> {
             let iov = values::field(fields, "msg_iov").ok_or("a msghdr needs msg_iov")?;
             let mut io = gather(values::iovec(iov)?, flags(2)?)?;
             if let Some(address) = values::field(fields, "msg_name") {
-                io.address = values::address(address)?;
+                io.address = values::address(address)?.map(SocketAddr::V4);
             }
             Ok(io)
         }

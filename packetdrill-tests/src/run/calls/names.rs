@@ -1,7 +1,8 @@
 //! Calls that make, name and end sockets.
 
-use std::net::SocketAddrV4;
+use std::net::SocketAddr;
 
+use super::super::config::IpVersion;
 use super::super::flow::Ports;
 use super::{Args, Attempt, File, Progress, Runner, Socket, arg, values};
 use crate::ast::Expr;
@@ -11,7 +12,8 @@ impl Runner<'_> {
     pub(super) fn sys_socket(&mut self, args: &[Expr], result: &Expr) -> Args<Attempt> {
         // `...` stands for the family under test.
         let domain = match arg(args, 0)? {
-            Expr::Ellipsis => libc::AF_INET,
+            Expr::Ellipsis if self.config.ip_version == IpVersion::V4 => libc::AF_INET,
+            Expr::Ellipsis => libc::AF_INET6,
             expr => values::int32(expr)?,
         };
         let kind = values::int32(arg(args, 1)?)?;
@@ -70,7 +72,9 @@ impl Runner<'_> {
     }
 
     pub(super) fn sys_bind(&mut self, args: &[Expr]) -> Args<Attempt> {
-        let address = values::address(arg(args, 1)?)?.unwrap_or(self.config.addresses.local);
+        let address = values::address(arg(args, 1)?)?.map(SocketAddr::V4);
+        let address = address.unwrap_or(self.config.addresses.local);
+        let address = self.config.for_socket(address);
         self.with_socket(args, |runner, socket| {
             runner.target.bind(socket.handle, address)?;
             Ok(0)
@@ -113,7 +117,7 @@ impl Runner<'_> {
     }
 
     /// Lines without ports are about this connection from now on.
-    pub(super) fn select_flow(&mut self, handle: usize, peer: SocketAddrV4) {
+    pub(super) fn select_flow(&mut self, handle: usize, peer: SocketAddr) {
         if let Ok(local) = self.target.local_address(handle) {
             self.flows.select(Ports {
                 local: local.port(),
@@ -124,7 +128,9 @@ impl Runner<'_> {
 
     pub(super) fn sys_connect(&mut self, args: &[Expr], progress: &mut Progress) -> Args<Attempt> {
         let fd = values::int(arg(args, 0)?)?;
-        let address = values::address(arg(args, 1)?)?.unwrap_or(self.config.addresses.remote);
+        let address = values::address(arg(args, 1)?)?.map(SocketAddr::V4);
+        let address = address.unwrap_or(self.config.addresses.remote);
+        let address = self.config.for_socket(address);
         let socket = match self.socket(fd) {
             Ok(socket) => socket,
             Err(errno) => return Ok(Err(errno).into()),
@@ -190,6 +196,7 @@ impl Runner<'_> {
         if let (Attempt::Done(returned), Some(wanted), Ok(address)) =
             (&mut attempt, wanted, address)
         {
+            let wanted = self.config.for_socket(SocketAddr::V4(wanted));
             let row = super::Row::new("address", wanted.to_string(), address.to_string());
             returned.rows.push(row);
         }

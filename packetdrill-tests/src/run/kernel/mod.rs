@@ -5,7 +5,7 @@ mod namespace;
 mod sys;
 
 use std::fs;
-use std::net::SocketAddrV4;
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
@@ -13,7 +13,7 @@ use super::target::{Addresses, Handle, Received, Sent, SettingError, SysResult, 
 use crate::ast::Micros;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, ppoll};
-use nix::sys::socket::{self as so, MsgFlags, SockFlag, SockaddrIn};
+use nix::sys::socket::{self as so, MsgFlags, SockFlag, SockaddrStorage};
 use nix::sys::time::TimeSpec;
 use tun_tap::Iface;
 
@@ -60,6 +60,26 @@ impl Kernel {
     }
 }
 
+/// An address of either family as the standard library has it.
+fn plain(address: &SockaddrStorage) -> Option<SocketAddr> {
+    let v4 = address.as_sockaddr_in();
+    let v4 = v4.map(|v4| SocketAddr::from((v4.ip(), v4.port())));
+    v4.or_else(|| {
+        let v6 = address.as_sockaddr_in6()?;
+        Some(SocketAddr::from((v6.ip(), v6.port())))
+    })
+}
+
+/// False for what the kernel tells the link of itself: reports of groups, neighbour discovery.
+fn is_for_scripts(packet: &[u8]) -> bool {
+    match packet {
+        [first, ..] if first >> 4 == 4 => true,
+        [_, _, _, _, _, _, 58, ..] => packet.get(40).is_some_and(|kind| *kind < 130),
+        [_, _, _, _, _, _, next, ..] => matches!(next, 6 | 17),
+        _ => false,
+    }
+}
+
 impl Target for Kernel {
     fn now(&self) -> Micros {
         self.start.elapsed().as_micros() as Micros
@@ -90,7 +110,7 @@ impl Target for Kernel {
         let mut buffer = vec![0; PACKET_MAX];
         loop {
             let len = self.tun.recv(&mut buffer).ok()?;
-            if buffer[0] >> 4 == 4 {
+            if is_for_scripts(&buffer[..len]) {
                 buffer.truncate(len);
                 // With offload the kernel leaves checksums to the device.
                 return Some(Sent {
@@ -145,25 +165,32 @@ impl Target for Kernel {
         Ok(self.insert(fd))
     }
 
-    fn bind(&mut self, handle: Handle, address: SocketAddrV4) -> SysResult<()> {
-        so::bind(self.fd(handle)?.as_raw_fd(), &SockaddrIn::from(address))
+    fn bind(&mut self, handle: Handle, address: SocketAddr) -> SysResult<()> {
+        so::bind(
+            self.fd(handle)?.as_raw_fd(),
+            &SockaddrStorage::from(address),
+        )
     }
 
     fn listen(&mut self, handle: Handle, backlog: i32) -> SysResult<()> {
         sys::listen(self.fd(handle)?, backlog)
     }
 
-    fn accept(&mut self, handle: Handle) -> SysResult<(Handle, SocketAddrV4)> {
+    fn accept(&mut self, handle: Handle) -> SysResult<(Handle, SocketAddr)> {
         let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
         let raw = so::accept4(self.fd(handle)?.as_raw_fd(), flags)?;
         let fd = sys::own(raw);
-        let peer = so::getpeername::<SockaddrIn>(raw);
-        let peer = peer.map_or(SocketAddrV4::new(0.into(), 0), SocketAddrV4::from);
+        let peer = so::getpeername::<SockaddrStorage>(raw).ok();
+        let peer = peer.and_then(|peer| plain(&peer));
+        let peer = peer.unwrap_or(SocketAddr::from(([0; 4], 0)));
         Ok((self.insert(fd), peer))
     }
 
-    fn connect(&mut self, handle: Handle, address: SocketAddrV4) -> SysResult<()> {
-        so::connect(self.fd(handle)?.as_raw_fd(), &SockaddrIn::from(address))
+    fn connect(&mut self, handle: Handle, address: SocketAddr) -> SysResult<()> {
+        so::connect(
+            self.fd(handle)?.as_raw_fd(),
+            &SockaddrStorage::from(address),
+        )
     }
 
     fn send(
@@ -171,12 +198,12 @@ impl Target for Kernel {
         handle: Handle,
         data: &[u8],
         flags: i32,
-        to: Option<SocketAddrV4>,
+        to: Option<SocketAddr>,
     ) -> SysResult<usize> {
         let fd = self.fd(handle)?.as_raw_fd();
         let flags = MsgFlags::from_bits_retain(flags | libc::MSG_NOSIGNAL);
         match to {
-            Some(to) => so::sendto(fd, data, &SockaddrIn::from(to), flags),
+            Some(to) => so::sendto(fd, data, &SockaddrStorage::from(to), flags),
             None => so::send(fd, data, flags),
         }
     }
@@ -243,12 +270,14 @@ impl Target for Kernel {
         Ok(info::fields(&bytes))
     }
 
-    fn local_address(&mut self, handle: Handle) -> SysResult<SocketAddrV4> {
-        so::getsockname::<SockaddrIn>(self.fd(handle)?.as_raw_fd()).map(SocketAddrV4::from)
+    fn local_address(&mut self, handle: Handle) -> SysResult<SocketAddr> {
+        let name = so::getsockname::<SockaddrStorage>(self.fd(handle)?.as_raw_fd())?;
+        plain(&name).ok_or(Errno::EAFNOSUPPORT)
     }
 
-    fn peer_address(&mut self, handle: Handle) -> SysResult<SocketAddrV4> {
-        so::getpeername::<SockaddrIn>(self.fd(handle)?.as_raw_fd()).map(SocketAddrV4::from)
+    fn peer_address(&mut self, handle: Handle) -> SysResult<SocketAddr> {
+        let name = so::getpeername::<SockaddrStorage>(self.fd(handle)?.as_raw_fd())?;
+        plain(&name).ok_or(Errno::EAFNOSUPPORT)
     }
 }
 

@@ -32,9 +32,12 @@ const BASELINE: [(&str, &str); 12] = [
 pub(super) fn enter(addresses: &Addresses) -> Result<Iface, String> {
     unshare(CloneFlags::CLONE_NEWNET)
         .map_err(|errno| format!("no network namespace of our own: {errno} (this needs root)"))?;
-    // No router solicitations among the script's packets.
-    let _ = fs::write("/proc/sys/net/ipv6/conf/all/disable_ipv6", "1");
-    let _ = fs::write("/proc/sys/net/ipv6/conf/default/disable_ipv6", "1");
+    let v6 = addresses.local.is_ipv6();
+    if !v6 {
+        // No router solicitations among the script's packets.
+        let _ = fs::write("/proc/sys/net/ipv6/conf/all/disable_ipv6", "1");
+        let _ = fs::write("/proc/sys/net/ipv6/conf/default/disable_ipv6", "1");
+    }
     let tun = Iface::without_packet_info("tun0", Mode::Tun)
         .map_err(|error| format!("no TUN device: {error} (/dev/net/tun must exist)"))?;
     fcntl(fd(&tun), FcntlArg::F_SETFL(OFlag::O_NONBLOCK))
@@ -43,9 +46,15 @@ pub(super) fn enter(addresses: &Addresses) -> Result<Iface, String> {
     let mtu = addresses.mtu;
     for line in [
         "link set lo up".to_owned(),
-        format!("addr add {local}/16 dev tun0"),
+        match v6 {
+            true => format!("addr add {local}/64 dev tun0 nodad"),
+            false => format!("addr add {local}/16 dev tun0"),
+        },
         format!("link set tun0 up mtu {mtu}"),
-        "route add 192.0.2.0/24 dev tun0".to_owned(),
+        match v6 {
+            true => "-6 route add 2001:db8::/32 dev tun0".to_owned(),
+            false => "route add 192.0.2.0/24 dev tun0".to_owned(),
+        },
     ] {
         ip(&line)?;
     }

@@ -8,7 +8,7 @@ mod sockets;
 mod tcp_info;
 
 use std::collections::VecDeque;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddr};
 
 use super::target::{Addresses, Handle, Received, Sent, SettingError, SysResult, Target};
 use crate::ast::Micros;
@@ -64,11 +64,12 @@ impl Netstack {
         };
         let fail = |error: netstack::stack::ConfigError| error.to_string();
         let iface = stack.add_interface(config).map_err(fail)?;
-        let local = cidr(*addresses.local.ip(), 16)?;
+        let prefix = if addresses.local.is_ipv4() { 16 } else { 64 };
+        let local = cidr(addresses.local.ip(), prefix)?;
         stack.add_address(iface, local).map_err(fail)?;
         stack
             .add_route(Route {
-                dest: Cidr::all_v4(),
+                dest: Cidr::all_of(addresses.local.ip()),
                 gateway: None,
                 iface,
                 metric: 0,
@@ -129,8 +130,8 @@ impl Netstack {
     }
 }
 
-fn cidr(ip: Ipv4Addr, prefix: u8) -> Result<Cidr, String> {
-    Cidr::new(IpAddr::V4(ip), prefix).ok_or_else(|| format!("{ip}/{prefix} is no network"))
+fn cidr(ip: IpAddr, prefix: u8) -> Result<Cidr, String> {
+    Cidr::new(ip, prefix).ok_or_else(|| format!("{ip}/{prefix} is no network"))
 }
 
 /// The stack's time for one of the script's.
@@ -144,13 +145,6 @@ fn micros(instant: Instant) -> Micros {
     i64::try_from(micros)
         .unwrap_or(i64::MAX)
         .saturating_sub(ORIGIN)
-}
-
-fn v4(address: SocketAddr) -> SysResult<SocketAddrV4> {
-    match address {
-        SocketAddr::V4(address) => Ok(address),
-        SocketAddr::V6(_) => Err(Errno::EAFNOSUPPORT),
-    }
 }
 
 impl Target for Netstack {
@@ -202,7 +196,7 @@ impl Target for Netstack {
         Ok(self.insert(id))
     }
 
-    fn bind(&mut self, handle: Handle, address: SocketAddrV4) -> SysResult<()> {
+    fn bind(&mut self, handle: Handle, address: SocketAddr) -> SysResult<()> {
         let id = self.id(handle)?;
         sockets::bind(&mut self.stack, id, address)
     }
@@ -212,13 +206,13 @@ impl Target for Netstack {
         sockets::listen(&mut self.stack, id, backlog)
     }
 
-    fn accept(&mut self, handle: Handle) -> SysResult<(Handle, SocketAddrV4)> {
+    fn accept(&mut self, handle: Handle) -> SysResult<(Handle, SocketAddr)> {
         let id = self.id(handle)?;
         let (id, peer) = sockets::accept(&mut self.stack, id)?;
-        Ok((self.insert(id), v4(peer)?))
+        Ok((self.insert(id), peer))
     }
 
-    fn connect(&mut self, handle: Handle, address: SocketAddrV4) -> SysResult<()> {
+    fn connect(&mut self, handle: Handle, address: SocketAddr) -> SysResult<()> {
         let id = self.id(handle)?;
         sockets::connect(&mut self.stack, id, address)
     }
@@ -228,7 +222,7 @@ impl Target for Netstack {
         handle: Handle,
         data: &[u8],
         flags: i32,
-        to: Option<SocketAddrV4>,
+        to: Option<SocketAddr>,
     ) -> SysResult<usize> {
         let id = self.id(handle)?;
         sockets::send(&mut self.stack, id, data, flags, to)
@@ -302,13 +296,13 @@ impl Target for Netstack {
         tcp_info::fields(&mut self.stack, id)
     }
 
-    fn local_address(&mut self, handle: Handle) -> SysResult<SocketAddrV4> {
+    fn local_address(&mut self, handle: Handle) -> SysResult<SocketAddr> {
         let id = self.id(handle)?;
-        v4(self.stack.local_addr(id).map_err(errno)?)
+        self.stack.local_addr(id).map_err(errno)
     }
 
-    fn peer_address(&mut self, handle: Handle) -> SysResult<SocketAddrV4> {
+    fn peer_address(&mut self, handle: Handle) -> SysResult<SocketAddr> {
         let id = self.id(handle)?;
-        v4(self.stack.peer_addr(id).map_err(errno)?)
+        self.stack.peer_addr(id).map_err(errno)
     }
 }

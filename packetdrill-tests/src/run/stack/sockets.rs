@@ -1,6 +1,6 @@
 //! Socket calls of the script as calls of netstack.
 
-use std::net::{SocketAddr, SocketAddrV4};
+use std::net::SocketAddr;
 
 use super::super::target::{Received, SysResult};
 use netstack::error::SocketError;
@@ -39,19 +39,21 @@ pub(super) fn errno(error: SocketError) -> Errno {
     }
 }
 
-/// socket(2), for streams and datagrams over IPv4.
+/// socket(2), for streams and datagrams.
 pub(super) fn open(
     stack: &mut Stack,
     domain: i32,
     kind: i32,
     protocol: i32,
 ) -> SysResult<SocketId> {
-    if domain != libc::AF_INET {
-        return Err(Errno::EAFNOSUPPORT);
-    }
+    let family = match domain {
+        libc::AF_INET => Family::V4,
+        libc::AF_INET6 => Family::V6,
+        _ => return Err(Errno::EAFNOSUPPORT),
+    };
     match (kind, protocol) {
-        (libc::SOCK_STREAM, 0 | libc::IPPROTO_TCP) => Ok(stack.tcp_open()),
-        (libc::SOCK_DGRAM, 0 | libc::IPPROTO_UDP) => Ok(stack.udp_open(Family::V4)),
+        (libc::SOCK_STREAM, 0 | libc::IPPROTO_TCP) => Ok(stack.tcp_open_of(family)),
+        (libc::SOCK_DGRAM, 0 | libc::IPPROTO_UDP) => Ok(stack.udp_open(family)),
         _ => Err(Errno::EPROTONOSUPPORT),
     }
 }
@@ -61,8 +63,7 @@ fn is_tcp(id: SocketId) -> bool {
 }
 
 /// bind(2).
-pub(super) fn bind(stack: &mut Stack, id: SocketId, address: SocketAddrV4) -> SysResult<()> {
-    let address = SocketAddr::V4(address);
+pub(super) fn bind(stack: &mut Stack, id: SocketId, address: SocketAddr) -> SysResult<()> {
     if is_tcp(id) {
         stack.tcp_bind(id, address).map_err(errno)
     } else {
@@ -87,8 +88,7 @@ pub(super) fn accept(stack: &mut Stack, id: SocketId) -> SysResult<(SocketId, So
 }
 
 /// connect(2).
-pub(super) fn connect(stack: &mut Stack, id: SocketId, address: SocketAddrV4) -> SysResult<()> {
-    let address = SocketAddr::V4(address);
+pub(super) fn connect(stack: &mut Stack, id: SocketId, address: SocketAddr) -> SysResult<()> {
     if is_tcp(id) {
         stack.tcp_connect(id, address).map_err(errno)
     } else {
@@ -102,7 +102,7 @@ pub(super) fn send(
     id: SocketId,
     data: &[u8],
     flags: i32,
-    to: Option<SocketAddrV4>,
+    to: Option<SocketAddr>,
 ) -> SysResult<usize> {
     let known = libc::MSG_DONTWAIT
         | libc::MSG_NOSIGNAL
@@ -118,12 +118,11 @@ pub(super) fn send(
             more: has(libc::MSG_MORE),
             end_of_record: has(libc::MSG_EOR),
             fast_open: has(libc::MSG_FASTOPEN),
-            to: to.map(SocketAddr::V4),
+            to,
             waits: !has(libc::MSG_DONTWAIT),
         };
         stack.tcp_send_with(id, data, how).map_err(errno)
     } else {
-        let to = to.map(SocketAddr::V4);
         stack.udp_send(id, data.to_vec(), to).map_err(errno)
     }
 }

@@ -1,26 +1,27 @@
 //! Packets as bytes: what is injected is built here, what the target sent is taken apart here.
 
+mod icmp6;
 mod tcp_options;
 
 use std::fmt;
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddr};
 
 use crate::ast::{Flags, TcpOption};
 use etherparse::{
-    IcmpEchoHeader, Icmpv4Header, Icmpv4Type, IpNumber, Ipv4Header, SlicedPacket, TcpHeader,
-    TransportSlice, UdpHeader,
+    IcmpEchoHeader, Icmpv4Header, Icmpv4Type, Icmpv6Type, IpNumber, Ipv4Header, Ipv6FlowLabel,
+    Ipv6Header, NetSlice, SlicedPacket, TcpHeader, TransportSlice, UdpHeader,
 };
 
 /// A packet on the wire: the IP fields that scripts speak of, and the rest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Datagram {
     /// Sender; the port is 0 for ICMP.
-    pub source: SocketAddrV4,
+    pub source: SocketAddr,
     /// Receiver; the port is 0 for ICMP.
-    pub destination: SocketAddrV4,
-    /// TOS byte.
+    pub destination: SocketAddr,
+    /// TOS byte or traffic class.
     pub tos: u8,
-    /// Time to live.
+    /// Time to live or hop limit.
     pub ttl: u8,
     /// What it carries.
     pub transport: Transport,
@@ -33,7 +34,7 @@ pub enum Transport {
     Tcp(Segment),
     /// A UDP payload.
     Udp(Vec<u8>),
-    /// An ICMP message.
+    /// An ICMP message; one of ICMPv6 is shown as the ICMP message that means the same.
     Icmp {
         /// Type number.
         kind: u8,
@@ -79,23 +80,44 @@ impl Datagram {
                 code,
                 rest,
                 payload,
-            } => (IpNumber::ICMP, encode_icmp(*kind, *code, *rest, payload)),
+            } => self.encode_icmp((*kind, *code), *rest, payload)?,
         };
         let len = u16::try_from(transport.len()).map_err(|_| "the packet is too long")?;
-        let mut ip = Ipv4Header::new(
-            len,
-            self.ttl,
-            protocol,
-            self.source.ip().octets(),
-            self.destination.ip().octets(),
-        )
-        .map_err(|error| error.to_string())?;
-        ip.dscp = etherparse::IpDscp::try_new(self.tos >> 2).unwrap_or_default();
-        ip.ecn = etherparse::IpEcn::try_new(self.tos & 3).unwrap_or_default();
-        ip.header_checksum = ip.calc_header_checksum();
-        let mut bytes = ip.to_bytes().to_vec();
+        let mut bytes = match self.addresses()? {
+            Pair::V4(source, destination) => {
+                let mut ip = Ipv4Header::new(len, self.ttl, protocol, source, destination)
+                    .map_err(|error| error.to_string())?;
+                ip.dscp = etherparse::IpDscp::try_new(self.tos >> 2).unwrap_or_default();
+                ip.ecn = etherparse::IpEcn::try_new(self.tos & 3).unwrap_or_default();
+                ip.header_checksum = ip.calc_header_checksum();
+                ip.to_bytes().to_vec()
+            }
+            Pair::V6(source, destination) => Ipv6Header {
+                traffic_class: self.tos,
+                flow_label: Ipv6FlowLabel::ZERO,
+                payload_length: len,
+                next_header: protocol,
+                hop_limit: self.ttl,
+                source,
+                destination,
+            }
+            .to_bytes()
+            .to_vec(),
+        };
         bytes.extend_from_slice(&transport);
         Ok(bytes)
+    }
+
+    fn addresses(&self) -> Result<Pair, String> {
+        match (self.source.ip(), self.destination.ip()) {
+            (IpAddr::V4(source), IpAddr::V4(destination)) => {
+                Ok(Pair::V4(source.octets(), destination.octets()))
+            }
+            (IpAddr::V6(source), IpAddr::V6(destination)) => {
+                Ok(Pair::V6(source.octets(), destination.octets()))
+            }
+            _ => Err("the two addresses are of different families".to_owned()),
+        }
     }
 
     fn encode_tcp(&self, segment: &Segment) -> Result<Vec<u8>, String> {
@@ -118,10 +140,11 @@ impl Datagram {
         header
             .set_options_raw(&tcp_options::encode(&segment.options))
             .map_err(|_| "the TCP options take more than 40 bytes")?;
-        let (source, destination) = (self.source.ip(), self.destination.ip());
-        header.checksum = header
-            .calc_checksum_ipv4_raw(source.octets(), destination.octets(), &segment.payload)
-            .map_err(|error| error.to_string())?;
+        header.checksum = match self.addresses()? {
+            Pair::V4(from, to) => header.calc_checksum_ipv4_raw(from, to, &segment.payload),
+            Pair::V6(from, to) => header.calc_checksum_ipv6_raw(from, to, &segment.payload),
+        }
+        .map_err(|error| error.to_string())?;
         let mut bytes = header.to_bytes().to_vec();
         bytes.extend_from_slice(&segment.payload);
         Ok(bytes)
@@ -135,13 +158,36 @@ impl Datagram {
             length: len,
             checksum: 0,
         };
-        let (source, destination) = (self.source.ip(), self.destination.ip());
-        header.checksum = header
-            .calc_checksum_ipv4_raw(source.octets(), destination.octets(), payload)
-            .map_err(|error| error.to_string())?;
+        header.checksum = match self.addresses()? {
+            Pair::V4(from, to) => header.calc_checksum_ipv4_raw(from, to, payload),
+            Pair::V6(from, to) => header.calc_checksum_ipv6_raw(from, to, payload),
+        }
+        .map_err(|error| error.to_string())?;
         let mut bytes = header.to_bytes().to_vec();
         bytes.extend_from_slice(payload);
         Ok(bytes)
+    }
+
+    fn encode_icmp(
+        &self,
+        (kind, code): (u8, u8),
+        rest: [u8; 4],
+        payload: &[u8],
+    ) -> Result<(IpNumber, Vec<u8>), String> {
+        let (source, destination) = match self.addresses()? {
+            Pair::V4(..) => return Ok((IpNumber::ICMP, encode_icmpv4(kind, code, rest, payload))),
+            Pair::V6(source, destination) => (source, destination),
+        };
+        let (type_u8, code_u8, bytes5to8) = icmp6::to_v6(kind, code, rest);
+        let message = Icmpv6Type::Unknown {
+            type_u8,
+            code_u8,
+            bytes5to8,
+        };
+        let header = message.to_header(source, destination, payload);
+        let mut bytes = header.map_err(|e| e.to_string())?.to_bytes().to_vec();
+        bytes.extend_from_slice(payload);
+        Ok((IpNumber::IPV6_ICMP, bytes))
     }
 
     /// Takes a packet apart; with `checksummed`, its transport checksum must be right.
@@ -150,17 +196,29 @@ impl Datagram {
     /// What is wrong with the bytes.
     pub fn decode(bytes: &[u8], checksummed: bool) -> Result<Self, String> {
         let packet = SlicedPacket::from_ip(bytes).map_err(|error| error.to_string())?;
-        let Some(etherparse::NetSlice::Ipv4(ip)) = &packet.net else {
-            return Err("the packet is not IPv4".to_owned());
+        let (pair, tos, ttl) = match &packet.net {
+            Some(NetSlice::Ipv4(ip)) => {
+                let header = ip.header();
+                if header.to_header().calc_header_checksum() != header.header_checksum() {
+                    return Err("the checksum of the IP header is wrong".to_owned());
+                }
+                let tos = header.dcp().value() << 2 | header.ecn().value();
+                let pair = Pair::V4(header.source(), header.destination());
+                (pair, tos, header.ttl())
+            }
+            Some(NetSlice::Ipv6(ip)) => {
+                let header = ip.header();
+                let pair = Pair::V6(header.source(), header.destination());
+                (pair, header.traffic_class(), header.hop_limit())
+            }
+            _ => return Err("the packet is not of IP".to_owned()),
         };
-        let header = ip.header();
-        if header.to_header().calc_header_checksum() != header.header_checksum() {
-            return Err("the checksum of the IP header is wrong".to_owned());
-        }
-        let (source, destination) = (header.source(), header.destination());
         let (ports, transport) = match &packet.transport {
             Some(TransportSlice::Tcp(tcp)) => {
-                let good = tcp.calc_checksum_ipv4(source, destination);
+                let good = match pair {
+                    Pair::V4(from, to) => tcp.calc_checksum_ipv4(from, to),
+                    Pair::V6(from, to) => tcp.calc_checksum_ipv6(from, to),
+                };
                 if checksummed && good.as_ref().ok() != Some(&tcp.checksum()) {
                     return Err("the TCP checksum is wrong".to_owned());
                 }
@@ -180,24 +238,40 @@ impl Datagram {
                     payload: icmp.payload().to_vec(),
                 },
             ),
-            _ => {
-                return Err(format!(
-                    "protocol {} is not known here",
-                    ip.header().protocol().0
-                ));
+            Some(TransportSlice::Icmpv6(icmp)) => {
+                let (kind, code) = icmp6::to_v4(icmp.type_u8(), icmp.code_u8());
+                let transport = Transport::Icmp {
+                    kind,
+                    code,
+                    rest: icmp.bytes5to8(),
+                    payload: icmp.payload().to_vec(),
+                };
+                ((0, 0), transport)
             }
+            _ => return Err("the protocol of the packet is not known here".to_owned()),
+        };
+        let (source, destination) = match pair {
+            Pair::V4(from, to) => (IpAddr::from(from), IpAddr::from(to)),
+            Pair::V6(from, to) => (IpAddr::from(from), IpAddr::from(to)),
         };
         Ok(Self {
-            source: SocketAddrV4::new(Ipv4Addr::from(source), ports.0),
-            destination: SocketAddrV4::new(Ipv4Addr::from(destination), ports.1),
-            tos: header.dcp().value() << 2 | header.ecn().value(),
-            ttl: header.ttl(),
+            source: SocketAddr::new(source, ports.0),
+            destination: SocketAddr::new(destination, ports.1),
+            tos,
+            ttl,
             transport,
         })
     }
 }
 
-fn encode_icmp(kind: u8, code: u8, rest: [u8; 4], payload: &[u8]) -> Vec<u8> {
+/// Source and destination of a packet.
+#[derive(Clone, Copy)]
+enum Pair {
+    V4([u8; 4], [u8; 4]),
+    V6([u8; 16], [u8; 16]),
+}
+
+fn encode_icmpv4(kind: u8, code: u8, rest: [u8; 4], payload: &[u8]) -> Vec<u8> {
     let icmp_type = match (kind, code) {
         (8, 0) => Icmpv4Type::EchoRequest(IcmpEchoHeader::from_bytes(rest)),
         (0, 0) => Icmpv4Type::EchoReply(IcmpEchoHeader::from_bytes(rest)),
@@ -308,6 +382,19 @@ mod tests {
                 payload: vec![1, 2, 3],
             }),
         }
+    }
+
+    #[test]
+    fn ipv6_is_built_and_read_back() {
+        let mut packet = segment(vec![TcpOption::Mss(1440)]);
+        packet.source = "[2001:db8::1]:1001".parse().unwrap();
+        packet.destination = "[fd3d:fa7b:d17d::1]:8080".parse().unwrap();
+        let mut bytes = packet.encode().unwrap();
+        assert_eq!(Datagram::decode(&bytes, true).unwrap(), packet);
+        *bytes.last_mut().unwrap() ^= 1;
+        assert!(Datagram::decode(&bytes, true).is_err());
+        packet.destination = "192.168.0.1:8080".parse().unwrap();
+        assert!(packet.encode().is_err());
     }
 
     #[test]
