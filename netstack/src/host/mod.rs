@@ -6,6 +6,7 @@
 //!
 //! Two ways to use it:
 //! - [`TcpListener`], [`TcpStream`], [`UdpSocket`], [`Pinger`]: blocking calls with timeouts, as in `std::net`.
+//! - [`Interceptor`]: connections, datagrams and echo requests to any address at all.
 //! - [`Net::with`] for non-blocking calls on the stack from any thread, [`Net::subscribe`] to be told of
 //!   readiness, and [`Net::park`] to block in one's own way, while serving the devices.
 //!
@@ -14,6 +15,7 @@
 mod blocking;
 mod clock;
 mod errno;
+mod intercept;
 mod net;
 mod ping;
 mod port;
@@ -25,6 +27,7 @@ mod waiter;
 
 pub use clock::{Clock, seed};
 pub use errno::errno;
+pub use intercept::{Arrival, Interceptor, Offer};
 pub use net::{DEVICES_MAX, Net, WakeStats};
 pub use ping::Pinger;
 pub use subscribe::{SubscriptionId, Target};

@@ -81,6 +81,8 @@ counters! {
         icmp_in_csum_errors = "IcmpInCsumErrors",
         /// Echo requests received.
         icmp_in_echos = "IcmpInEchos",
+        /// Echo requests that found an interceptor's queue full.
+        icmp_in_echo_drops = "IcmpInterceptEchoDrops",
         /// Echo replies received.
         icmp_in_echo_reps = "IcmpInEchoReps",
         /// Destination unreachable received.

@@ -33,7 +33,10 @@ impl Stack {
         match repr {
             Icmpv4Repr::EchoRequest { ident, seq } => {
                 self.net.stats.icmp_in_echos += 1;
-                self.echo_reply(inbound, ident, seq, message.slice(icmpv4::HEADER_LEN..));
+                let data = message.slice(icmpv4::HEADER_LEN..);
+                if !self.intercept_echo(inbound, (ident, seq), &data) {
+                    self.echo_reply(inbound, ident, seq, data);
+                }
             }
             Icmpv4Repr::EchoReply { ident, .. } => {
                 self.net.stats.icmp_in_echo_reps += 1;
@@ -97,7 +100,7 @@ impl Stack {
     }
 
     /// Sends a message; true if it was queued. One that finds no room is lost, as on a wire.
-    fn send_icmp(
+    pub(super) fn send_icmp(
         &mut self,
         src: Option<IpAddr>,
         dst: IpAddr,
@@ -142,7 +145,8 @@ impl Stack {
             return;
         };
         let repr = Ipv4Repr::parse(&view);
-        if !self.net.is_local(IpAddr::V4(repr.src)) || !self.is_ours(repr.proto, &error) {
+        let from_us = self.net.is_local(IpAddr::V4(repr.src)) || self.net.intercepts();
+        if !from_us || !self.is_ours(repr.proto, &error) {
             self.net.stats.icmp_in_foreign_quotes += 1;
             return;
         }

@@ -8,6 +8,7 @@ use smallvec::SmallVec;
 use crate::buf::{TxBatch, TxPacket};
 use crate::link::{DeviceCaps, MacAddr};
 use crate::network::addr::Cidr;
+use crate::socket::SocketId;
 
 /// What an interface is made from.
 #[derive(Clone, Debug)]
@@ -44,6 +45,8 @@ pub(crate) struct Iface {
     pub(super) is_loopback: bool,
     pub(super) addrs: SmallVec<[Cidr; 2]>,
     pub(super) counters: IfaceCounters,
+    /// Who is offered packets to addresses that are not ours, if they are taken.
+    pub(super) interceptor: Option<SocketId>,
     queue: VecDeque<TxPacket>,
     queued_bytes: usize,
     limit_packets: usize,
@@ -61,6 +64,7 @@ impl Iface {
             is_loopback,
             addrs: SmallVec::new(),
             counters: IfaceCounters::default(),
+            interceptor: None,
             queue: VecDeque::new(),
             queued_bytes: 0,
             limit_packets: limits.0,

@@ -22,6 +22,7 @@ mod fragments;
 mod icmp;
 mod iface;
 mod ingress;
+mod intercept;
 mod net;
 mod raw_calls;
 mod setup;
@@ -65,6 +66,7 @@ pub struct Stack {
     udp: UdpTable,
     udp_stats: UdpStats,
     raw: SocketTable<RawSocket>,
+    intercept: intercept::Interceptors,
     tcp: TcpEngine,
     tcp_config: TcpConfig,
     tcp_stats: TcpStats,
@@ -84,6 +86,7 @@ impl Stack {
             udp: UdpTable::new(&mut rng),
             udp_stats: UdpStats::default(),
             raw: SocketTable::new(SocketKind::Raw),
+            intercept: intercept::Interceptors::new(),
             tcp: TcpEngine::new(&mut rng),
             tcp_config: config.tcp,
             tcp_stats: TcpStats::default(),
@@ -187,6 +190,7 @@ impl Stack {
             self.net.neighbors.poll_timeout(),
             self.reassembly.poll_timeout(),
             self.tcp.poll_timeout(),
+            self.intercept.poll_timeout(),
         ]
         .into_iter()
         .flatten()
@@ -199,6 +203,7 @@ impl Stack {
         self.net.neighbor_timers();
         self.reassembly_timers();
         self.tcp_timers();
+        self.intercept_timers();
         self.settle();
     }
 

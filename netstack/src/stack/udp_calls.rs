@@ -6,6 +6,7 @@ use smallvec::smallvec;
 
 use super::Stack;
 use super::ingress::Inbound;
+use super::intercept::Intercepting;
 use crate::buf::{Bytes, GsoKind};
 use crate::error::SocketError;
 use crate::network::{IpOutput, TransportOut, proto};
@@ -42,7 +43,14 @@ impl Stack {
         }
         let (src_port, dst_port) = (view.src_port(), view.dst_port());
         let data = bytes.slice(HEADER_LEN..view.datagram().len());
-        let receivers = self.udp.receivers(meta, src_port, dst_port);
+        let mut receivers = self.udp.receivers(meta, src_port, dst_port);
+        if receivers.is_empty() {
+            match self.intercept_udp(inbound, src_port, dst_port) {
+                Intercepting::Flow(id) => receivers.push(id),
+                Intercepting::Full => return,
+                Intercepting::Nobody => {}
+            }
+        }
         if receivers.is_empty() {
             self.udp_stats.no_ports += 1;
             let code = unreachable::PORT;
@@ -78,9 +86,11 @@ impl Stack {
     }
 
     fn udp_queue(&mut self, id: SocketId, datagram: ReceivedDatagram) {
+        let now = self.net.now;
         let Ok(socket) = self.udp.get_mut(id) else {
             return;
         };
+        socket.touch(now);
         let budget = match socket.read_shut {
             true => 0,
             false => socket.options.recv_budget,
@@ -129,7 +139,7 @@ impl Stack {
     /// `AddrInUse`.
     pub fn udp_bind(&mut self, id: SocketId, addr: SocketAddr) -> Result<(), SocketError> {
         let socket = self.udp.get(id)?;
-        if socket.claim.is_some() {
+        if socket.claim.is_some() || socket.flow.is_some() {
             return Err(SocketError::Invalid);
         }
         if socket.local.is_ipv4() != addr.is_ipv4() {
@@ -170,6 +180,9 @@ impl Stack {
     pub fn udp_connect(&mut self, id: SocketId, remote: SocketAddr) -> Result<(), SocketError> {
         let remote = self.udp_destination(id, remote)?;
         let socket = self.udp.get(id)?;
+        if socket.flow.is_some() {
+            return Err(SocketError::Invalid);
+        }
         let chosen = (!socket.local_by_connect).then_some(socket.local);
         let route = self.net.route(remote.ip(), chosen, socket.options.iface)?;
         if socket.claim.is_none() {
@@ -194,6 +207,9 @@ impl Stack {
     /// `Invalid` if there is no such UDP socket.
     pub fn udp_disconnect(&mut self, id: SocketId) -> Result<(), SocketError> {
         let socket = self.udp.get_mut(id)?;
+        if socket.flow.is_some() {
+            return Err(SocketError::Invalid);
+        }
         socket.remote = None;
         if socket.local_by_connect {
             socket.local_by_connect = false;
@@ -218,10 +234,12 @@ impl Stack {
         to: Option<SocketAddr>,
     ) -> Result<usize, SocketError> {
         let data = data.into();
+        let now = self.net.now;
         let socket = self.udp.get_mut(id)?;
         if let Some(error) = socket.queue.take_error() {
             return Err(error);
         }
+        socket.touch(now);
         if socket.write_shut {
             return Err(SocketError::Pipe);
         }
@@ -232,7 +250,7 @@ impl Stack {
             return Err(SocketError::MessageTooLong);
         }
         let to = self.udp_destination(id, to)?;
-        if self.udp.get(id)?.claim.is_none() {
+        if self.udp.get(id)?.port() == 0 {
             let socket = self.udp.get(id)?;
             let claim = claim_for(socket, socket.local, 0);
             let no_port = |_| SocketError::WouldBlock;

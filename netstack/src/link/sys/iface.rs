@@ -21,6 +21,8 @@ mod raw {
     nix::ioctl_write_ptr_bad!(set_flags, libc::SIOCSIFFLAGS, libc::ifreq);
     nix::ioctl_write_ptr_bad!(set_addr, libc::SIOCSIFADDR, libc::ifreq);
     nix::ioctl_write_ptr_bad!(set_netmask, libc::SIOCSIFNETMASK, libc::ifreq);
+    nix::ioctl_write_ptr_bad!(set_hwaddr, libc::SIOCSIFHWADDR, libc::ifreq);
+    nix::ioctl_write_ptr_bad!(add_route, libc::SIOCADDRT, libc::rtentry);
 }
 
 /// An `ifreq` for `name`, all else zero.
@@ -148,6 +150,51 @@ pub fn clear_ipv4(name: &str) -> io::Result<()> {
     request.ifr_ifru.ifru_addr = sockaddr(Ipv4Addr::UNSPECIFIED);
     // SAFETY: the kernel reads a whole `ifreq`.
     unsafe { raw::set_addr(control_socket()?.as_raw_fd(), &request) }?;
+    Ok(())
+}
+
+/// Sets the interface's Ethernet address (SIOCSIFHWADDR).
+///
+/// # Errors
+/// EPERM without CAP_NET_ADMIN, EADDRNOTAVAIL if it is no unicast address, EBUSY if the interface is up
+/// and cannot change it then.
+pub fn set_mac(name: &str, mac: MacAddr) -> io::Result<()> {
+    let mut request = new_ifreq(name)?;
+    let mut data = [0; 14];
+    for (to, from) in data.iter_mut().zip(mac.0) {
+        *to = from as libc::c_char;
+    }
+    request.ifr_ifru.ifru_hwaddr = libc::sockaddr {
+        sa_family: libc::ARPHRD_ETHER,
+        sa_data: data,
+    };
+    // SAFETY: the kernel reads a whole `ifreq`.
+    unsafe { raw::set_hwaddr(control_socket()?.as_raw_fd(), &request) }?;
+    Ok(())
+}
+
+/// Adds the kernel's default route for IPv4 through the interface (SIOCADDRT), over `gateway` or, without
+/// one, to whoever is on the link.
+///
+/// # Errors
+/// EPERM without CAP_NET_ADMIN, EEXIST, ENETUNREACH if the gateway is not on the link, ENETDOWN.
+pub fn add_default_route(name: &str, gateway: Option<Ipv4Addr>) -> io::Result<()> {
+    new_ifreq(name)?;
+    let mut device: Vec<libc::c_char> = name.bytes().map(|byte| byte as libc::c_char).collect();
+    device.push(0);
+    // SAFETY: `rtentry` is plain old data for which all zeroes is a valid value.
+    let mut route: libc::rtentry = unsafe { std::mem::zeroed() };
+    route.rt_dst = sockaddr(Ipv4Addr::UNSPECIFIED);
+    route.rt_genmask = sockaddr(Ipv4Addr::UNSPECIFIED);
+    route.rt_gateway = sockaddr(gateway.unwrap_or(Ipv4Addr::UNSPECIFIED));
+    route.rt_flags = libc::RTF_UP;
+    if gateway.is_some() {
+        route.rt_flags |= libc::RTF_GATEWAY;
+    }
+    route.rt_dev = device.as_mut_ptr();
+    // SAFETY: the kernel reads a whole `rtentry`, and the name that it points to, which ends in a zero
+    // and lives until after the call.
+    unsafe { raw::add_route(control_socket()?.as_raw_fd(), &route) }?;
     Ok(())
 }
 

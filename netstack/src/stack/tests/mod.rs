@@ -4,6 +4,7 @@ mod arp;
 mod fragments;
 mod hostile;
 mod icmp;
+mod intercept;
 mod malformed;
 mod queue;
 mod tcp;

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use super::Cx;
 use super::cookies::Cookies;
 use super::flow::{Flow, FlowKey, FlowTable};
+use super::intercept::Offers;
 use super::isn::Secrets;
 use super::listen::{HalfOpenTable, Listeners};
 use super::peers::ProvenPeers;
@@ -39,6 +40,7 @@ pub struct TcpEngine {
     pub(super) secrets: Secrets,
     pub(super) cookies: Cookies,
     pub(super) peers: ProvenPeers,
+    pub(super) offers: Offers,
     /// Sockets that met a full transmit queue, in that order.
     waiting: VecDeque<SocketId>,
 }
@@ -57,6 +59,7 @@ impl TcpEngine {
             secrets: Secrets::new(rng),
             cookies: Cookies::new(rng),
             peers: ProvenPeers::new(rng),
+            offers: Offers::default(),
             waiting: VecDeque::new(),
         }
     }
@@ -78,6 +81,7 @@ impl TcpEngine {
             Some(Flow::Socket(id)) => self.socket_segment(cx, id, segment),
             Some(Flow::HalfOpen(index)) => self.half_open_segment(cx, index, meta, segment),
             Some(Flow::TimeWait(index)) => self.time_wait_segment(cx, index, meta, segment),
+            Some(Flow::Offer(index)) => self.offered_segment(index, segment),
             None => self.listener_segment(cx, &key, meta, segment, None),
         }
     }
@@ -243,6 +247,7 @@ impl TcpEngine {
             self.timers.earliest(),
             self.half_open.timers.earliest(),
             self.time_wait.timers.earliest(),
+            self.offers.timers.earliest(),
         ];
         all.into_iter().flatten().min()
     }
@@ -254,6 +259,10 @@ impl TcpEngine {
         }
         while let Some(index) = self.time_wait.timers.pop_due(cx.now) {
             self.expire_time_wait(index);
+        }
+        while let Some(index) = self.offers.timers.pop_due(cx.now) {
+            cx.stats.offers_expired += 1;
+            self.forget_offer(index);
         }
         while let Some(index) = self.timers.pop_due(cx.now) {
             if let Some(id) = self.sockets.at(index) {

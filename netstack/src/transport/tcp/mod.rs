@@ -13,6 +13,7 @@
 //! | `output`, `delack`, `window`, `autotune` | what goes out |
 //! | `timers`, `timer_heap`, `timeouts`, `rtt` | time |
 //! | `close`, `time_wait` | the end |
+//! | `intercept` | SYNs to any address, offered to the embedder |
 //! | `calls`, `call_io`, `call_options`, `info` | what applications do |
 //! | `peers` | who has proven itself |
 //! | `flow`, `isn`, `cookies`, `seq`, `segment`, `config`, `options` | leaves |
@@ -32,6 +33,7 @@ mod flow;
 mod handshake;
 mod icmp_in;
 mod info;
+mod intercept;
 mod isn;
 mod listen;
 mod options;
@@ -60,6 +62,7 @@ mod window;
 pub use config::{SettingError, TcpConfig};
 pub use congestion::CongestionKind;
 pub use engine::TcpEngine;
+pub(crate) use timer_heap::TimerHeap;
 
 use crate::network::IpOutput;
 use crate::rng::Rng;

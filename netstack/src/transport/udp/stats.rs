@@ -17,6 +17,10 @@ counters! {
         in_csum_errors = "UdpInCsumErrors",
         /// Datagrams dropped because the receive budget of their socket was used up.
         rcvbuf_errors = "UdpRcvbufErrors",
+        /// Datagrams that would have begun a flow of an interceptor without room for it.
+        flow_drops = "UdpInterceptFlowDrops",
+        /// Flows of interceptors that were idle for too long.
+        flows_expired = "UdpInterceptFlowTimeouts",
         /// Datagrams sent.
         out_datagrams = "UdpOutDatagrams",
         /// Datagrams refused because the transmit queue was full.
