@@ -21,7 +21,7 @@ use netstack::stack::{InterfaceConfig, Stack, StackConfig};
 use crate::Failure;
 use crate::percent::{duration, probability};
 
-type BoxedDevice = Box<dyn Device + Send>;
+pub(crate) type BoxedDevice = Box<dyn Device + Send>;
 
 /// The device and its addresses.
 #[derive(Debug, Args)]
@@ -220,7 +220,7 @@ struct Opened {
     mac: MacAddr,
 }
 
-fn capture(device: BoxedDevice, path: &Path, clock: Clock) -> io::Result<BoxedDevice> {
+pub(crate) fn capture(device: BoxedDevice, path: &Path, clock: Clock) -> io::Result<BoxedDevice> {
     let file = BufWriter::new(File::create(path)?);
     let capture = Capture::new(device, file, epoch_at(clock.now()))?;
     Ok(Box::new(capture))
@@ -252,7 +252,7 @@ fn mac_beside(name: &str, medium: Medium) -> Result<MacAddr, Failure> {
     Ok(mac)
 }
 
-fn tun_failure(name: &str, error: &io::Error) -> Failure {
+pub(crate) fn tun_failure(name: &str, error: &io::Error) -> Failure {
     let why = match error.raw_os_error() {
         Some(libc::ENOENT | libc::ENODEV | libc::ENXIO) => {
             "this machine has no /dev/net/tun; load the tun module (modprobe tun), or pass the device into the container (--device /dev/net/tun)".to_owned()

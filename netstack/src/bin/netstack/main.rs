@@ -7,6 +7,8 @@ mod percent;
 mod ping;
 mod serve;
 mod services;
+mod slirp;
+mod stats;
 
 use std::process::ExitCode;
 
@@ -46,6 +48,12 @@ enum Verb {
     Nc(nc::Args),
     /// Send ICMP echo requests and print the round trips.
     Ping(ping::Args),
+    /// Give a network namespace network access without privileges, as slirp4netns does.
+    #[command(after_long_help = slirp::EXAMPLES)]
+    Slirp(slirp::Args),
+    /// Enter a namespace and pass an interface back (`slirp` runs it).
+    #[command(hide = true)]
+    SlirpJoin(slirp::JoinArgs),
 }
 
 /// A sentence for the user: what went wrong and what to do about it.
@@ -63,6 +71,8 @@ fn main() -> ExitCode {
         Verb::Serve(args) => serve::run(&args),
         Verb::Nc(args) => nc::run(&args),
         Verb::Ping(args) => ping::run(&args),
+        Verb::Slirp(args) => slirp::run(&args),
+        Verb::SlirpJoin(args) => slirp::join(&args),
     };
     match done {
         Ok(code) => code,

@@ -329,7 +329,10 @@ mod tests {
         let shown = queue.peek_ranges();
         assert_eq!((shown.len(), shown[3].as_ref()), (4, &b"small"[..]));
         assert_eq!(queue.consume(2500), 2500);
-        assert_eq!((queue.readable(), queue.peek_ranges()[0].len()), (3505, 1500));
+        assert_eq!(
+            (queue.readable(), queue.peek_ranges()[0].len()),
+            (3505, 1500)
+        );
         assert_eq!(queue.consume(usize::MAX), 3505);
         assert!(queue.peek_ranges().is_empty());
     }
