@@ -10,6 +10,8 @@ mod services;
 mod slirp;
 mod stats;
 
+use std::ffi::OsString;
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -66,8 +68,18 @@ impl<E: std::fmt::Display> From<E> for Failure {
     }
 }
 
+/// The command line; under slirp4netns's name its verb is left out.
+fn arguments() -> Vec<OsString> {
+    let mut all: Vec<OsString> = std::env::args_os().collect();
+    let called = all.first().and_then(|path| Path::new(path).file_name());
+    if called.is_some_and(|name| name == "slirp4netns") {
+        all.insert(1, "slirp".into());
+    }
+    all
+}
+
 fn main() -> ExitCode {
-    let done = match Cli::parse().verb {
+    let done = match Cli::parse_from(arguments()).verb {
         Verb::Serve(args) => serve::run(&args),
         Verb::Nc(args) => nc::run(&args),
         Verb::Ping(args) => ping::run(&args),
