@@ -257,7 +257,8 @@ pub(crate) fn tun_failure(name: &str, error: &io::Error) -> Failure {
         Some(libc::ENOENT | libc::ENODEV | libc::ENXIO) => {
             "this machine has no /dev/net/tun; load the tun module (modprobe tun), or pass the device into the container (--device /dev/net/tun)".to_owned()
         }
-        Some(libc::EPERM | libc::EACCES) => {
+        Some(libc::EACCES) => "this user may not open /dev/net/tun; on most systems everybody may (chmod 666 /dev/net/tun)".to_owned(),
+        Some(libc::EPERM) => {
             "that needs CAP_NET_ADMIN; run it as root, or in a user and network namespace of your own (unshare -rn)".to_owned()
         }
         Some(libc::EBUSY) => "somebody else has it open; choose another name".to_owned(),
@@ -269,7 +270,7 @@ pub(crate) fn tun_failure(name: &str, error: &io::Error) -> Failure {
     Failure(format!("cannot open the interface {name}: {why}"))
 }
 
-fn packet_failure(name: &str, error: &io::Error) -> Failure {
+pub(crate) fn packet_failure(name: &str, error: &io::Error) -> Failure {
     let why = match error.raw_os_error() {
         Some(libc::ENODEV) => "there is no such interface; ip link lists them".to_owned(),
         Some(libc::EPERM | libc::EACCES) => "that needs CAP_NET_RAW; run it as root".to_owned(),

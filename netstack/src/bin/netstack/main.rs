@@ -1,7 +1,9 @@
 //! The `netstack` program: a TCP/IP stack of its own on a TUN, TAP or packet device, with this
 //! machine's kernel (or whatever is on the wire) as its peer.
 
+mod bench;
 mod device;
+mod dump;
 mod nc;
 mod percent;
 mod ping;
@@ -53,6 +55,15 @@ enum Verb {
     /// Give a network namespace network access without privileges, as slirp4netns does.
     #[command(after_long_help = slirp::EXAMPLES)]
     Slirp(slirp::Args),
+    /// Show or record the packets of an interface.
+    #[command(after_long_help = dump::EXAMPLES)]
+    Dump(dump::Args),
+    /// Show the counters of a running `netstack slirp` or `netstack serve`, live.
+    #[command(after_long_help = stats::EXAMPLES)]
+    Stats(stats::Args),
+    /// Measure stacks in memory, and against this machine's kernel.
+    #[command(after_long_help = bench::EXAMPLES)]
+    Bench(bench::Args),
     /// Enter a namespace and pass an interface back (`slirp` runs it).
     #[command(hide = true)]
     SlirpJoin(slirp::JoinArgs),
@@ -84,6 +95,9 @@ fn main() -> ExitCode {
         Verb::Nc(args) => nc::run(&args),
         Verb::Ping(args) => ping::run(&args),
         Verb::Slirp(args) => slirp::run(&args),
+        Verb::Dump(args) => dump::run(&args),
+        Verb::Stats(args) => stats::run(&args),
+        Verb::Bench(args) => bench::run(&args),
         Verb::SlirpJoin(args) => slirp::join(&args),
     };
     match done {

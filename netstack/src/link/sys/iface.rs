@@ -10,7 +10,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 
-use crate::link::MacAddr;
+use crate::link::{MacAddr, Medium};
 
 /// The bare calls: the macros make them public.
 mod raw {
@@ -98,6 +98,24 @@ pub fn mac(name: &str) -> io::Result<MacAddr> {
     // SAFETY: SIOCGIFHWADDR sets this member of the union.
     let data = unsafe { request.ifr_ifru.ifru_hwaddr.sa_data };
     Ok(MacAddr(std::array::from_fn(|i| data[i] as u8)))
+}
+
+/// What an interface's frames look like (the ARPHRD_ type of SIOCGIFHWADDR); `None` for a kind that is
+/// neither Ethernet-like nor bare IP.
+///
+/// # Errors
+/// ENODEV if there is no such interface.
+pub fn medium(name: &str) -> io::Result<Option<Medium>> {
+    let mut request = new_ifreq(name)?;
+    // SAFETY: the kernel fills in a whole `ifreq`.
+    unsafe { raw::get_hwaddr(control_socket()?.as_raw_fd(), &mut request) }?;
+    // SAFETY: SIOCGIFHWADDR sets this member of the union.
+    let kind = unsafe { request.ifr_ifru.ifru_hwaddr.sa_family };
+    Ok(match kind {
+        libc::ARPHRD_ETHER | libc::ARPHRD_LOOPBACK => Some(Medium::Ethernet),
+        libc::ARPHRD_NONE => Some(Medium::Ip),
+        _ => None,
+    })
 }
 
 /// Brings the interface up (SIOCSIFFLAGS with IFF_UP).

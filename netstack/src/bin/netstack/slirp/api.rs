@@ -49,12 +49,7 @@ impl Drop for Api {
 impl Api {
     /// Listens on `path`, in the place of a socket that nobody listens on any more.
     pub(super) fn open(cx: &Shared, path: &Path) -> io::Result<Self> {
-        if UnixStream::connect(path)
-            .is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused)
-        {
-            std::fs::remove_file(path)?;
-        }
-        let listener = UnixListener::bind(path)?;
+        let listener = crate::stats::bind(path)?;
         listener.set_nonblocking(true)?;
         cx.watch(&listener, EpollFlags::EPOLLIN, Token::ApiListener)?;
         Ok(Self {
