@@ -115,6 +115,12 @@ fn rules_are_added_listed_and_removed_over_the_control_socket() {
         assert!(socket.ask(&remove)["error"]["desc"].is_string());
         assert!(socket.ask("nonsense")["error"]["desc"].is_string());
         assert!(socket.ask(&"x".repeat(5000))["error"]["desc"].is_string());
+        // A list that does not fit into a socket's buffer arrives whole (where descriptors allow so many).
+        let added = (20_000..22_000).take_while(|port| add(*port)["return"]["id"].is_u64());
+        let added = added.count();
+        let list = socket.ask(r#"{"execute":"list_hostfwd"}"#);
+        assert_eq!(list["return"]["entries"].as_array().unwrap().len(), added);
+        assert!(added >= 100);
         let stats = socket.ask(r#"{"execute":"stats"}"#);
         assert_eq!(stats["return"]["counters"]["tcp_in"], 1);
         assert_eq!(stats["return"]["tables"]["connections"], 1);

@@ -89,6 +89,16 @@ fn it_ends_when_the_exit_descriptor_says_so() {
     });
 }
 
+/// A namespace that throws its interface away has no network, and the program does not go round in circles.
+#[test]
+fn it_ends_when_the_interface_is_gone() {
+    on_a_host(|| {
+        let mut slirp = Slirp::start(&[]);
+        slirp.inside(|| output("ip", &["link", "del", "tap0"]));
+        assert_eq!(slirp.wait(), Some(1));
+    });
+}
+
 /// By a path, and under slirp4netns's name, with its options in its order.
 #[test]
 fn slirp4netns_by_name() {

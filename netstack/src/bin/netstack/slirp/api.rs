@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
-use nix::sys::epoll::EpollFlags;
+use nix::sys::epoll::{EpollEvent, EpollFlags};
 use serde_json::{Map, Value, json};
 
 use super::forwards::{Forwards, Proto, Rule};
@@ -30,6 +30,8 @@ pub(super) enum Command {
 struct Client {
     stream: UnixStream,
     request: Vec<u8>,
+    /// What it has not taken yet of the answer.
+    answer: Vec<u8>,
 }
 
 /// The socket and its clients.
@@ -70,6 +72,7 @@ impl Api {
         let key = self.clients.insert(Client {
             stream,
             request: Vec::new(),
+            answer: Vec::new(),
         });
         let client = self.clients.get(key).map(|client| &client.stream);
         let watched = client.map(|fd| cx.watch(fd, EpollFlags::EPOLLIN, Token::ApiClient(key)));
@@ -103,14 +106,32 @@ impl Api {
     }
 
     /// Answers a client, which ends its connection.
-    pub(super) fn answer(&mut self, key: Key, answer: Result<Value, String>) {
+    pub(super) fn answer(&mut self, cx: &Shared, key: Key, answer: Result<Value, String>) {
         let value = match answer {
             Ok(value) => json!({ "return": value }),
             Err(desc) => json!({ "error": { "desc": desc } }),
         };
-        if let Some(mut client) = self.clients.remove(key) {
-            // It fits into an empty socket's buffer, or the client does not read.
-            let _ = client.stream.write_all(value.to_string().as_bytes());
+        if let Some(client) = self.clients.get_mut(key) {
+            client.answer = value.to_string().into_bytes();
+            self.write(cx, key);
+        }
+    }
+
+    /// Goes on with an answer; the client is told of room by its descriptor.
+    pub(super) fn write(&mut self, cx: &Shared, key: Key) {
+        let Some(client) = self.clients.get_mut(key) else {
+            return;
+        };
+        match client.stream.write(&client.answer) {
+            Ok(len) => drop(client.answer.drain(..len)),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            Err(_) => client.answer.clear(),
+        }
+        let token = Token::ApiClient(key).to_u64();
+        let mut event = EpollEvent::new(EpollFlags::EPOLLOUT, token);
+        let waits = !client.answer.is_empty();
+        if !waits || cx.epoll.modify(&client.stream, &mut event).is_err() {
+            self.clients.remove(key);
         }
     }
 }

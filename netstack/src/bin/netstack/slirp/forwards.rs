@@ -15,8 +15,6 @@ use super::relays::Relays;
 use super::shared::{Owner, Shared};
 use super::table::{Key, Table, Token};
 
-/// Forwarded ports at a time.
-const FORWARDS_MAX: usize = 4096;
 /// Clients of all forwarded UDP ports.
 const CLIENTS_MAX: usize = 1024;
 /// How long one is remembered without a datagram.
@@ -75,9 +73,10 @@ impl Forwards {
 
     /// Listens, and returns the name of the rule.
     pub(super) fn add(&mut self, cx: &mut Shared, rule: Rule) -> io::Result<u64> {
-        if self.table.len() >= FORWARDS_MAX {
+        if self.table.len() >= cx.limits.forwards {
+            let count = self.table.len();
             return Err(io::Error::other(format!(
-                "{FORWARDS_MAX} ports are forwarded already"
+                "{count} ports are forwarded already"
             )));
         }
         let socket = match rule.proto {

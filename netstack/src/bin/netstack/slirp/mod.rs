@@ -54,13 +54,12 @@ use namespace::{Namespaces, Wanted, parse_mac};
 use plan::{DNS_PORT, Plan};
 use ports::PortSpec;
 use resolver::Resolver;
-use shared::{SCRATCH, Shared};
+use shared::{Limits, SCRATCH, Shared};
 use wire::Wire;
 use world::World;
 
 /// As slirp4netns: its largest MTU.
 const MTU_MAX: u32 = 65_521;
-const CONNECTIONS_MAX: usize = 8192;
 /// Buffers of one connection in the stack: the way to the namespace is short.
 const BUFFER_MAX: u32 = 2 * 1024 * 1024;
 
@@ -185,8 +184,8 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
         device = crate::device::capture(device, path, clock)
             .map_err(|error| Failure(format!("cannot record to {}: {error}", path.display())))?;
     }
-    let (relays_max, flows_max) = limits()?;
-    let (stack, iface, interceptor) = stack(&plan, &args.tap, &*device, flows_max)?;
+    let limits = limits()?;
+    let (stack, iface, interceptor) = stack(&plan, &args.tap, &*device, limits.flows)?;
     let cx = Shared {
         stack,
         clock,
@@ -196,7 +195,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
         counters: shared::Counters::default(),
         owners: HashMap::new(),
         scratch: vec![0; SCRATCH],
-        relays_max,
+        limits,
     };
     let rules = rules(args, &cx.plan);
     let mut world = World::new(cx, Wire::new(device, iface), interceptor)?;
@@ -227,7 +226,9 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
         // Whoever reads there may wait for the end.
         nix::unistd::close(number)?;
     }
-    world.run()?;
+    world
+        .run()
+        .map_err(|error| Failure(format!("the interface {} is gone: {error}", args.tap)))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -331,12 +332,17 @@ fn interface(args: &Args, plan: &Plan) -> Result<impl Device + Send + use<>, Fai
     })
 }
 
-/// As many descriptors as are allowed: how many of them connections and flows may have.
-fn limits() -> Result<(usize, usize), Failure> {
+/// As many descriptors as are allowed.
+fn limits() -> Result<Limits, Failure> {
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
     setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
-    let files = usize::try_from(hard).unwrap_or(usize::MAX);
-    Ok(((files / 2).min(CONNECTIONS_MAX), (files / 4).min(1024)))
+    let limits = Limits::new(usize::try_from(hard).unwrap_or(usize::MAX));
+    match limits.forwards {
+        0 => Err(Failure(format!(
+            "a limit of {hard} descriptors is too low (ulimit -n)"
+        ))),
+        _ => Ok(limits),
+    }
 }
 
 fn stack(

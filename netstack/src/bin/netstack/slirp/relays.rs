@@ -73,6 +73,11 @@ impl Relays {
         !self.work.is_empty()
     }
 
+    /// Those count too that are over for us, and whose last segments the namespace has not acknowledged.
+    fn is_full(&self, cx: &Shared) -> bool {
+        self.table.len() >= cx.limits.relays || cx.stack.usage().tcp_sockets >= 2 * cx.limits.relays
+    }
+
     /// The namespace wants to connect.
     pub(super) fn offered(&mut self, cx: &mut Shared, offer: TcpOffer) {
         let to = match cx.target(offer.to) {
@@ -85,7 +90,7 @@ impl Relays {
                 return fail_offer(cx, offer.id, failure);
             }
         };
-        if self.table.len() >= cx.relays_max {
+        if self.is_full(cx) {
             cx.counters.tcp_dropped += 1;
             return fail_offer(cx, offer.id, Failure::Silent);
         }
@@ -99,7 +104,7 @@ impl Relays {
 
     /// A connection to a forwarded port: `to` is in the namespace.
     pub(super) fn accepted(&mut self, cx: &mut Shared, host: TcpStream, to: SocketAddr) {
-        if self.table.len() >= cx.relays_max {
+        if self.is_full(cx) {
             cx.counters.tcp_dropped += 1;
             hostsock::reset_on_close(&host);
             return;

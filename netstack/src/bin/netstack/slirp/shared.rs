@@ -70,6 +70,29 @@ counters! {
     dhcp_dropped,
 }
 
+/// What there may be at a time; each has a descriptor.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    /// TCP connections.
+    pub(super) relays: usize,
+    /// UDP flows of the namespace's.
+    pub(super) flows: usize,
+    /// Forwarded ports.
+    pub(super) forwards: usize,
+}
+
+impl Limits {
+    /// For a process that may have so many descriptors: some are left for all else.
+    pub(super) fn new(files: usize) -> Self {
+        let files = files.saturating_sub(128);
+        Self {
+            relays: (files / 2).min(8192),
+            flows: (files / 4).min(1024),
+            forwards: (files / 8).min(4096),
+        }
+    }
+}
+
 /// The stack and what every part needs beside it.
 pub(super) struct Shared {
     pub(super) stack: Stack,
@@ -80,8 +103,7 @@ pub(super) struct Shared {
     pub(super) counters: Counters,
     pub(super) owners: HashMap<SocketId, Owner>,
     pub(super) scratch: Vec<u8>,
-    /// Connections that there may be at a time: each has a descriptor.
-    pub(super) relays_max: usize,
+    pub(super) limits: Limits,
 }
 
 impl Shared {

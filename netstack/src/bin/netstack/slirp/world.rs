@@ -157,11 +157,9 @@ impl World {
     fn event(&mut self, token: Token, flags: EpollFlags, now: Instant) -> io::Result<bool> {
         let cx = &mut self.cx;
         match token {
-            // Room on the interface is seen to at the end of the round.
-            Token::Tap if flags.contains(EpollFlags::EPOLLIN) => {
-                self.wire.receive(&mut cx.stack, now)?;
-            }
-            Token::Tap => {}
+            // Room on the interface is seen to at the end of the round; that it is gone is an error here.
+            Token::Tap if flags == EpollFlags::EPOLLOUT => {}
+            Token::Tap => self.wire.receive(&mut cx.stack, now)?,
             Token::Exit | Token::Signal => return Ok(true),
             Token::Relay(key) => self.relays.host_event(cx, key, flags),
             Token::Flow(key) => self.flows.host_event(cx, key),
@@ -170,6 +168,11 @@ impl World {
             Token::ApiListener => {
                 if let Some(api) = &mut self.api {
                     api.accept(cx);
+                }
+            }
+            Token::ApiClient(key) if flags.contains(EpollFlags::EPOLLOUT) => {
+                if let Some(api) = &mut self.api {
+                    api.write(cx, key);
                 }
             }
             Token::ApiClient(key) => self.api_request(key),
@@ -194,7 +197,7 @@ impl World {
             };
             let answer = command
                 .and_then(|command| api::execute(&mut self.cx, &mut self.forwards, command, stats));
-            api.answer(key, answer);
+            api.answer(&self.cx, key, answer);
         }
         self.api = Some(api);
     }
