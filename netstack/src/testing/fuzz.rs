@@ -190,6 +190,10 @@ impl Target {
         };
         let id = self.stack.intercept(self.iface, config);
         self.interceptor = Some(id.expect("the first one"));
+        // What the corpus has for them is the interceptor's.
+        let [listener, _, datagrams] = self.sockets;
+        self.stack.close(listener);
+        self.stack.close(datagrams);
     }
 
     /// Decides one way after the other, and uses what comes of it; the oldest is closed.
