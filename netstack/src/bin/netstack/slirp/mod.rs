@@ -60,8 +60,6 @@ use world::World;
 
 /// As slirp4netns: its largest MTU.
 const MTU_MAX: u32 = 65_521;
-/// Buffers of one connection in the stack: the way to the namespace is short.
-const BUFFER_MAX: u32 = 2 * 1024 * 1024;
 
 /// What `--help` teaches after the options.
 pub(crate) const EXAMPLES: &str = "\
@@ -186,7 +184,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
     }
     let limits = limits()?;
     let (stack, iface, interceptor) = stack(&plan, &args.tap, &*device, limits.flows)?;
-    let cx = Shared {
+    let mut cx = Shared {
         stack,
         clock,
         epoll: Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?,
@@ -197,6 +195,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
         scratch: vec![0; SCRATCH],
         limits,
     };
+    cx.size_buffers(0);
     let rules = rules(args, &cx.plan);
     let mut world = World::new(cx, Wire::new(device, iface), interceptor)?;
     if !args.disable_dhcp {
@@ -352,8 +351,6 @@ fn stack(
     flows_max: usize,
 ) -> Result<(Stack, IfaceId, SocketId), Failure> {
     let mut config = StackConfig::default();
-    config.tcp.tcp_rmem[2] = BUFFER_MAX;
-    config.tcp.tcp_wmem[2] = BUFFER_MAX;
     // The namespace is the only one who could be flooded, and by itself.
     config.net.icmp_limits.icmp_ratelimit = 0;
     let mut stack = Stack::new(config, host::seed()?);

@@ -130,6 +130,7 @@ impl Relays {
     }
 
     fn add(&mut self, cx: &mut Shared, host: TcpStream, guest: Guest) -> Option<Key> {
+        cx.size_buffers(self.table.len() + 1);
         let key = self.table.insert(Relay {
             host,
             guest,
@@ -229,6 +230,7 @@ impl Relays {
         let Some(relay) = self.table.remove(key) else {
             return;
         };
+        cx.size_buffers(self.table.len());
         let reset = matches!(end, End::Reset);
         if reset {
             cx.counters.tcp_resets += 1;

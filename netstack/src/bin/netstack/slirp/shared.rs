@@ -16,6 +16,18 @@ use super::table::{Key, Token};
 /// Largest piece that is read from a host socket at once.
 pub(super) const SCRATCH: usize = 64 * 1024;
 
+/// Buffers of one connection in the stack, in each direction: the way to the namespace is short.
+const BUFFER_MAX: usize = 2 * 1024 * 1024;
+/// What all are to fill together, in each direction, when there are many.
+const BUFFERS_BUDGET: usize = 256 * 1024 * 1024;
+/// But none is smaller than the stack's initial window needs.
+const BUFFER_MIN: usize = 128 * 1024;
+
+/// How far a buffer may grow while there are `count` connections.
+fn buffer_max(count: usize) -> u32 {
+    (BUFFERS_BUDGET / count.max(1)).clamp(BUFFER_MIN, BUFFER_MAX) as u32
+}
+
 /// Who is told of a socket of the stack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Owner {
@@ -113,6 +125,15 @@ impl Shared {
         self.plan.target(to, server)
     }
 
+    /// Sees to it that many connections don't each grow to what a few may have. Those that have grown
+    /// already stay, so that all can hold a few times the budget and no more.
+    pub(super) fn size_buffers(&mut self, count: usize) {
+        let most = buffer_max(count);
+        let config = self.stack.tcp_config_mut();
+        config.tcp_rmem[2] = most;
+        config.tcp_wmem[2] = most;
+    }
+
     /// Watches a descriptor for as long as it is open.
     pub(super) fn watch(&self, fd: impl AsFd, flags: EpollFlags, token: Token) -> io::Result<()> {
         Ok(self.epoll.add(fd, EpollEvent::new(flags, token.to_u64()))?)
@@ -131,5 +152,27 @@ impl Shared {
     pub(super) fn close(&mut self, id: SocketId) {
         self.owners.remove(&id);
         self.stack.close(id);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn buffers_shrink_as_connections_become_many() {
+        assert_eq!(buffer_max(0), BUFFER_MAX as u32);
+        assert_eq!(buffer_max(128), BUFFER_MAX as u32);
+        assert_eq!(buffer_max(1024), (BUFFER_MAX / 8) as u32);
+        assert_eq!(buffer_max(8192), BUFFER_MIN as u32);
+    }
+
+    #[test]
+    fn descriptors_are_shared_out() {
+        let few = Limits::new(1024);
+        assert_eq!((few.relays, few.flows, few.forwards), (448, 224, 112));
+        assert!(few.relays + few.flows + few.forwards + 128 < 1024);
+        assert_eq!(Limits::new(1 << 20).relays, 8192);
+        assert_eq!(Limits::new(100).forwards, 0);
     }
 }
