@@ -32,7 +32,7 @@ fn through(to: SocketAddr, data: Vec<u8>) -> Vec<u8> {
 #[test]
 fn curl_reaches_a_python_server_on_the_hosts_loopback_interface() {
     on_a_host(|| {
-        let slirp = Slirp::start(&[]);
+        let slirp = Slirp::start_confined(&[]);
         let mut server = Command::new("python3")
             .args([
                 "-u",
@@ -64,7 +64,7 @@ fn curl_reaches_a_python_server_on_the_hosts_loopback_interface() {
 #[test]
 fn a_hundred_connections_at_once() {
     on_a_host(|| {
-        let slirp = Slirp::start(&[]);
+        let slirp = Slirp::start_confined(&[]);
         let listener = TcpListener::bind(local(7000)).unwrap();
         let server = thread::spawn(move || {
             let all: Vec<_> = (0..100)
@@ -166,7 +166,7 @@ fn receive_all(mut stream: &TcpStream, seed: u64) {
 #[test]
 fn a_quarter_of_a_gibibyte_each_way() {
     on_a_host(|| {
-        let slirp = Slirp::start(&["--mtu", "65520"]);
+        let slirp = Slirp::start_confined(&["--mtu", "65520"]);
         let listener = TcpListener::bind(local(7000)).unwrap();
         let exchange = |stream: TcpStream, (ours, theirs): (u64, u64)| {
             thread::scope(|scope| {
@@ -209,7 +209,7 @@ fn stalled(sender: TcpStream, mut reader: TcpStream) -> usize {
 #[test]
 fn a_reader_that_does_not_read_stops_the_sender_on_the_other_side() {
     on_a_host(|| {
-        let slirp = Slirp::start(&[]);
+        let slirp = Slirp::start_confined(&[]);
         let listener = TcpListener::bind(local(7000)).unwrap();
         let inner = slirp.inside(|| TcpStream::connect(host(7000)).unwrap());
         let (outer, _) = listener.accept().unwrap();
@@ -223,7 +223,7 @@ fn a_reader_that_does_not_read_stops_the_sender_on_the_other_side() {
 #[test]
 fn each_direction_ends_by_itself() {
     on_a_host(|| {
-        let slirp = Slirp::start(&[]);
+        let slirp = Slirp::start_confined(&[]);
         let listener = TcpListener::bind(local(7000)).unwrap();
         // The namespace ends first, then the host answers at length.
         let data = pattern(3_000_000);
@@ -263,7 +263,7 @@ fn each_direction_ends_by_itself() {
 #[test]
 fn datagrams_come_back_from_where_they_went() {
     on_a_host(|| {
-        let slirp = Slirp::start(&[]);
+        let slirp = Slirp::start_confined(&[]);
         let server = UdpSocket::bind(local(7000)).unwrap();
         let client = slirp.spawn(|| {
             let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
@@ -292,7 +292,7 @@ fn datagrams_come_back_from_where_they_went() {
 #[test]
 fn questions_to_the_name_server_reach_the_hosts() {
     on_a_host(|| {
-        let slirp = Slirp::start(&["--dns-host", "127.0.0.1:5353"]);
+        let slirp = Slirp::start_confined(&["--dns-host", "127.0.0.1:5353"]);
         let dns: SocketAddr = "10.0.2.3:53".parse().unwrap();
         let server = UdpSocket::bind(local(5353)).unwrap();
         let client = slirp.spawn(move || {
@@ -322,7 +322,7 @@ fn pings_leave_by_the_hosts_ping_sockets() {
     on_a_host(|| {
         std::fs::write("/proc/sys/net/ipv4/ping_group_range", "0 2147483647").unwrap();
         output("ip", &["addr", "add", "192.0.2.1/32", "dev", "lo"]);
-        let slirp = Slirp::start(&[]);
+        let slirp = Slirp::start_confined(&[]);
         for to in ["192.0.2.1", "10.0.2.2", "10.0.2.3"] {
             let said =
                 slirp.inside(move || output("ping", &["-c", "2", "-i", "0.01", "-W", "20", to]));

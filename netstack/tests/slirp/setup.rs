@@ -89,6 +89,38 @@ fn it_ends_when_the_exit_descriptor_says_so() {
     });
 }
 
+#[test]
+fn the_sandbox_leaves_little() {
+    on_a_host(|| {
+        let socket =
+            std::env::temp_dir().join(format!("netstack-slirp-box-{}", std::process::id()));
+        let slirp = Slirp::start_confined(&["--api-socket", socket.to_str().unwrap()]);
+        let proc = format!("/proc/{}", slirp.program_id());
+        let status = std::fs::read_to_string(format!("{proc}/status")).unwrap();
+        let value = |name: &str| {
+            let line = status.lines().find(|line| line.starts_with(name)).unwrap();
+            line.split_whitespace().nth(1).unwrap().to_owned()
+        };
+        assert_eq!(u64::from_str_radix(&value("CapPrm:"), 16), Ok(0));
+        assert_eq!(u64::from_str_radix(&value("CapEff:"), 16), Ok(0));
+        assert_eq!(
+            (value("NoNewPrivs:"), value("Seccomp:")),
+            ("1".into(), "2".into())
+        );
+        let root = std::fs::read_dir(format!("{proc}/root")).unwrap();
+        let mut names: Vec<_> = root.map(|entry| entry.unwrap().file_name()).collect();
+        names.sort();
+        assert_eq!(names, ["etc", "run"]);
+        let write = std::fs::write(format!("{proc}/root/etc/x"), "x").unwrap_err();
+        assert_eq!(write.kind(), std::io::ErrorKind::ReadOnlyFilesystem);
+        drop(slirp);
+        assert!(
+            !socket.exists(),
+            "the control socket is removed all the same"
+        );
+    });
+}
+
 /// A namespace that throws its interface away has no network, and the program does not go round in circles.
 #[test]
 fn it_ends_when_the_interface_is_gone() {
@@ -162,7 +194,7 @@ fn mistakes_are_answered_in_one_sentence() {
                 "cannot enter the network namespace",
             ),
             (&["--enable-ipv6", &pid], "IPv6 is not there yet"),
-            (&["--enable-sandbox", &pid], "there is none yet"),
+            (&["--target-type", "bess", &pid], "only \"netns\""),
             (&["--mtu", "65522", &pid], "68 to 65521"),
             (&["--cidr", "10.0.2.0/26", &pid], "1 to 25"),
             (&["--ready-fd", "77", &pid], "this descriptor is not open"),

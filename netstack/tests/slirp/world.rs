@@ -51,6 +51,11 @@ impl Slirp {
         Self::start_plain(&[&["--configure"], options].concat())
     }
 
+    /// As [`Slirp::start`], with as few rights as it can have.
+    pub(crate) fn start_confined(options: &[&str]) -> Self {
+        Self::start(&[&["--enable-sandbox", "--enable-seccomp"], options].concat())
+    }
+
     /// With `options` only.
     pub(crate) fn start_plain(options: &[&str]) -> Self {
         let namespace = new_namespace();
@@ -74,6 +79,11 @@ impl Slirp {
             program,
             waited: false,
         }
+    }
+
+    /// The program's process.
+    pub(crate) fn program_id(&self) -> u32 {
+        self.program.id()
     }
 
     pub(crate) fn pid(&self) -> u32 {

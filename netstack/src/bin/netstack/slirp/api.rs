@@ -1,11 +1,15 @@
 //! The control socket, with slirp4netns's requests: one JSON object a connection, one answer.
 
+use std::ffi::OsString;
+use std::fs::File;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use nix::sys::epoll::{EpollEvent, EpollFlags};
+use nix::unistd::{UnlinkatFlags, unlinkat};
 use serde_json::{Map, Value, json};
 
 use super::forwards::{Forwards, Proto, Rule};
@@ -37,26 +41,33 @@ struct Client {
 /// The socket and its clients.
 pub(super) struct Api {
     listener: UnixListener,
-    path: PathBuf,
+    /// Where it is, whatever has become of the path.
+    place: (OwnedFd, OsString),
     clients: Table<Client>,
 }
 
 impl Drop for Api {
     fn drop(&mut self) {
         // Whoever looks for the socket sees that nobody is there.
-        let _ = std::fs::remove_file(&self.path);
+        let (directory, name) = &self.place;
+        let _ = unlinkat(directory, name.as_os_str(), UnlinkatFlags::NoRemoveDir);
     }
 }
 
 impl Api {
     /// Listens on `path`, in the place of a socket that nobody listens on any more.
     pub(super) fn open(cx: &Shared, path: &Path) -> io::Result<Self> {
+        let name = path.file_name().ok_or(ErrorKind::InvalidInput)?.to_owned();
+        let parent = path
+            .parent()
+            .filter(|parent| !parent.as_os_str().is_empty());
+        let directory = File::open(parent.unwrap_or(Path::new(".")))?.into();
         let listener = crate::stats::bind(path)?;
         listener.set_nonblocking(true)?;
         cx.watch(&listener, EpollFlags::EPOLLIN, Token::ApiListener)?;
         Ok(Self {
             listener,
-            path: path.to_owned(),
+            place: (directory, name),
             clients: Table::default(),
         })
     }

@@ -9,6 +9,7 @@
 //! | `forwards`, `ports` | ports of the host that lead into the namespace |
 //! | `api` | slirp4netns's control socket |
 //! | `dhcp`, `resolver` | what the virtual network offers |
+//! | `sandbox` | what the program can still do when it runs |
 //! | `plan` | addresses, and what they lead to |
 //! | `wire`, `hostsock`, `shared`, `table` | what they are made of |
 
@@ -23,6 +24,7 @@ mod plan;
 mod ports;
 mod relays;
 mod resolver;
+mod sandbox;
 mod shared;
 mod table;
 mod wire;
@@ -122,11 +124,11 @@ pub(crate) struct Args {
     /// Enter this user namespace first
     #[arg(long, value_name = "PATH")]
     userns_path: Option<PathBuf>,
-    /// Refused: there is no sandbox yet
-    #[arg(long, hide = true)]
+    /// Leave the host's files behind (but /etc and /run, read-only) and all capabilities, once set up
+    #[arg(long)]
     enable_sandbox: bool,
-    /// Refused: there is no filter yet
-    #[arg(long, hide = true)]
+    /// Be killed at any system call that is not needed, once set up
+    #[arg(long)]
     enable_seccomp: bool,
     /// Bind the host's sockets to this IPv4 address, or to the first one of this interface
     #[arg(long, value_name = "ADDR|IFACE")]
@@ -176,6 +178,32 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
         .ready_fd
         .map(|fd| inherited(fd, "--ready-fd"))
         .transpose()?;
+    let mut world = world(args, plan)?;
+    if let Some(fd) = exit {
+        world
+            .exit_with(fd)
+            .map_err(|error| Failure(format!("--exit-fd: cannot wait on it: {error}")))?;
+    }
+    world.exit_at_signals()?;
+    if args.enable_sandbox {
+        sandbox::enter()?;
+    }
+    if args.enable_seccomp {
+        sandbox::filter_calls()?;
+    }
+    if let (Some(fd), Some(number)) = (ready, args.ready_fd) {
+        File::from(fd).write_all(b"1")?;
+        // Whoever reads there may wait for the end.
+        nix::unistd::close(number)?;
+    }
+    world
+        .run()
+        .map_err(|error| Failure(format!("the interface {} is gone: {error}", args.tap)))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The interface, the stack, and all that listens.
+fn world(args: &Args, plan: Plan) -> Result<World, Failure> {
     let clock = Clock::start();
     let mut device: Box<dyn Device + Send> = Box::new(interface(args, &plan)?);
     if let Some(path) = &args.pcap {
@@ -203,10 +231,8 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
     }
     for rule in rules {
         world.forward(rule).map_err(|error| {
-            Failure(format!(
-                "cannot listen on {} for forwarding: {error}",
-                rule.host
-            ))
+            let to = rule.host;
+            Failure(format!("cannot listen on {to} for forwarding: {error}"))
         })?;
     }
     if let Some(path) = &args.api_socket {
@@ -214,21 +240,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
             .open_api(path)
             .map_err(|error| Failure(format!("cannot listen on {}: {error}", path.display())))?;
     }
-    if let Some(fd) = exit {
-        world
-            .exit_with(fd)
-            .map_err(|error| Failure(format!("--exit-fd: cannot wait on it: {error}")))?;
-    }
-    world.exit_at_signals()?;
-    if let (Some(fd), Some(number)) = (ready, args.ready_fd) {
-        File::from(fd).write_all(b"1")?;
-        // Whoever reads there may wait for the end.
-        nix::unistd::close(number)?;
-    }
-    world
-        .run()
-        .map_err(|error| Failure(format!("the interface {} is gone: {error}", args.tap)))?;
-    Ok(ExitCode::SUCCESS)
+    Ok(world)
 }
 
 fn refuse_what_is_not_there(args: &Args) -> Result<(), Failure> {
@@ -237,14 +249,6 @@ fn refuse_what_is_not_there(args: &Args) -> Result<(), Failure> {
         (
             args.outbound_addr6.is_some(),
             "--outbound-addr6: IPv6 is not there yet",
-        ),
-        (
-            args.enable_sandbox,
-            "--enable-sandbox: there is none yet; run without it",
-        ),
-        (
-            args.enable_seccomp,
-            "--enable-seccomp: there is no filter yet; run without it",
         ),
         (
             args.target_type != "netns",
