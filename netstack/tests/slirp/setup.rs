@@ -139,6 +139,26 @@ fn slirp4netns_by_name() {
         std::fs::create_dir_all(&link).unwrap();
         let link = link.join("slirp4netns");
         std::os::unix::fs::symlink(PROGRAM, &link).unwrap();
+        // What programs that use it look for.
+        let help = text(output(link.to_str().unwrap(), &["--help"]));
+        for option in [
+            "--disable-host-loopback",
+            "--mtu",
+            "--cidr",
+            "--enable-sandbox",
+            "--enable-seccomp",
+        ] {
+            assert!(help.contains(option), "{option}");
+        }
+        assert!(
+            !help.contains("--enable-ipv6"),
+            "not there, and so not offered"
+        );
+        for option in ["--version", "-v"] {
+            assert!(
+                text(output(link.to_str().unwrap(), &[option])).contains(env!("CARGO_PKG_VERSION"))
+            );
+        }
         let mut namespace = new_namespace();
         let pid = namespace.id();
         let mut program = Command::new(&link)

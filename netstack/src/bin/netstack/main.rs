@@ -53,7 +53,7 @@ enum Verb {
     /// Send ICMP echo requests and print the round trips.
     Ping(ping::Args),
     /// Give a network namespace network access without privileges, as slirp4netns does.
-    #[command(after_long_help = slirp::EXAMPLES)]
+    #[command(version, disable_version_flag = true, after_long_help = slirp::EXAMPLES)]
     Slirp(slirp::Args),
     /// Show or record the packets of an interface.
     #[command(after_long_help = dump::EXAMPLES)]

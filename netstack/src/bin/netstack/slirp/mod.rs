@@ -160,6 +160,9 @@ pub(crate) struct Args {
     /// The same for UDP
     #[arg(short = 'u', long, value_name = "SPEC")]
     udp_ports: Vec<PortSpec>,
+    /// Print version
+    #[arg(short = 'v', long, action = clap::ArgAction::Version)]
+    version: Option<bool>,
     /// Record the interface's packets in FILE (pcapng)
     #[arg(long, value_name = "FILE")]
     pcap: Option<PathBuf>,
