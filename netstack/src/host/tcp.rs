@@ -111,13 +111,7 @@ impl TcpStream {
         let begun = net.with(|stack| stack.tcp_connect(socket.id(), addr));
         match begun {
             Ok(()) => {}
-            Err(SocketError::InProgress) => socket.block_for(timeout, |stack, id| {
-                let done = Readiness::WRITABLE | Readiness::ERROR | Readiness::HUP;
-                if !stack.readiness(id).is_some_and(|r| r.intersects(done)) {
-                    return Err(SocketError::WouldBlock);
-                }
-                stack.take_error(id).map_or(Ok(()), Err)
-            })?,
+            Err(SocketError::InProgress) => wait_connected(&socket, timeout)?,
             Err(error) => return Err(to_io(error)),
         }
         Ok(Self {
@@ -125,7 +119,12 @@ impl TcpStream {
         })
     }
 
-    fn own(net: &Net, id: SocketId) -> Self {
+    /// Waits until the handshake of a connection that was accepted before it was complete has ended.
+    pub(super) fn wait_connected(&self) -> io::Result<()> {
+        wait_connected(&self.socket, None)
+    }
+
+    pub(super) fn own(net: &Net, id: SocketId) -> Self {
         Self {
             socket: Arc::new(Socket::new(net, id)),
         }
@@ -213,6 +212,17 @@ impl TcpStream {
     pub fn id(&self) -> SocketId {
         self.socket.id()
     }
+}
+
+/// Waits until a handshake has ended.
+fn wait_connected(socket: &Socket, timeout: Option<Duration>) -> io::Result<()> {
+    let ended = Readiness::WRITABLE | Readiness::ERROR | Readiness::HUP;
+    socket.block_for(timeout, |stack, id| {
+        if !stack.readiness(id).is_some_and(|r| r.intersects(ended)) {
+            return Err(SocketError::WouldBlock);
+        }
+        stack.take_error(id).map_or(Ok(()), Err)
+    })
 }
 
 fn new_socket(net: &Net, family: Family) -> Socket {

@@ -7,7 +7,8 @@ use std::time::Duration;
 use super::blocking::{Socket, family_of};
 use super::net::Net;
 use crate::buf::Bytes;
-use crate::socket::SocketId;
+use crate::error::SocketError;
+use crate::socket::{Readiness, SocketId};
 use crate::stack::Stack;
 
 /// A UDP socket. Dropping it closes it.
@@ -27,6 +28,12 @@ impl UdpSocket {
         Ok(Self { socket })
     }
 
+    pub(super) fn own(net: &Net, id: SocketId) -> Self {
+        Self {
+            socket: Socket::new(net, id),
+        }
+    }
+
     /// Receives from and sends to `addr` only, from now on.
     ///
     /// # Errors
@@ -38,10 +45,17 @@ impl UdpSocket {
     /// Waits for a datagram. What does not fit `buffer` is cut off.
     ///
     /// # Errors
-    /// EAGAIN if non-blocking or timed out; ECONNREFUSED if the peer's host said so.
+    /// EAGAIN if non-blocking or timed out; ECONNREFUSED if the peer's host said so; `UnexpectedEof` once
+    /// reading is shut down (a flow of an interceptor that was idle for too long).
     pub fn recv_from(&self, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
         let socket = &self.socket;
-        let datagram = socket.block(socket.read_timeout(), Stack::udp_recv)?;
+        let datagram = socket.block(socket.read_timeout(), |stack, id| {
+            match stack.udp_recv(id) {
+                Err(SocketError::WouldBlock) if is_shut(stack, id) => Ok(None),
+                received => received.map(Some),
+            }
+        })?;
+        let datagram = datagram.ok_or(io::ErrorKind::UnexpectedEof)?;
         let len = datagram.data.len().min(buffer.len());
         buffer[..len].copy_from_slice(&datagram.data[..len]);
         Ok((len, datagram.from))
@@ -120,4 +134,9 @@ impl UdpSocket {
     pub fn id(&self) -> SocketId {
         self.socket.id()
     }
+}
+
+fn is_shut(stack: &Stack, id: SocketId) -> bool {
+    let ready = stack.readiness(id);
+    ready.is_none_or(|ready| ready.contains(Readiness::RDHUP))
 }

@@ -20,17 +20,79 @@ use crate::time::{Duration, Instant};
 const TSRESOL_NANOSECONDS: u8 = 9;
 
 /// Which way a packet went: the lowest two bits of a packet's flags.
-#[derive(Clone, Copy)]
-enum Direction {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// Received.
     In = 1,
+    /// Sent.
     Out = 2,
+}
+
+/// Writes a pcapng file of one interface.
+pub struct Recorder<W: Write> {
+    writer: PcapNgWriter<W>,
+}
+
+impl<W: Write> Recorder<W> {
+    /// Writes the file's beginning.
+    ///
+    /// # Errors
+    /// The writer's.
+    pub fn new(writer: W, medium: Medium) -> io::Result<Self> {
+        let mut writer = PcapNgWriter::new(writer).map_err(to_io)?;
+        let linktype = match medium {
+            Medium::Ip => DataLink::RAW,
+            Medium::Ethernet => DataLink::ETHERNET,
+        };
+        let mut interface = InterfaceDescriptionBlock::new(linktype, 0);
+        interface
+            .options
+            .push(InterfaceDescriptionOption::IfTsResol(TSRESOL_NANOSECONDS));
+        writer.write_pcapng_block(interface).map_err(to_io)?;
+        Ok(Self { writer })
+    }
+
+    /// Writes a packet of `original_len` bytes, of which `data` are kept. `at` is the time since 1970.
+    ///
+    /// # Errors
+    /// The writer's.
+    pub fn record(
+        &mut self,
+        at: Duration,
+        data: &[u8],
+        original_len: usize,
+        direction: Direction,
+    ) -> io::Result<()> {
+        let block = EnhancedPacketBlock {
+            interface_id: 0,
+            timestamp: at,
+            original_len: original_len as u32,
+            data: Cow::Borrowed(data),
+            options: vec![EnhancedPacketOption::Flags(direction as u32)],
+        };
+        self.writer.write_pcapng_block(block).map_err(to_io)?;
+        Ok(())
+    }
+
+    /// So that the file can be watched as it grows.
+    ///
+    /// # Errors
+    /// The writer's.
+    pub fn flush(&mut self) -> io::Result<()> {
+        self.writer.get_mut().flush()
+    }
+
+    /// The writer, with everything recorded so far.
+    pub fn into_writer(self) -> W {
+        self.writer.into_inner()
+    }
 }
 
 /// A device whose packets are recorded as they pass. Recording ends at the first error of the
 /// writer, which [`Capture::error`] then tells; the traffic goes on.
 pub struct Capture<D, W: Write> {
     inner: D,
-    writer: PcapNgWriter<W>,
+    recorder: Recorder<W>,
     /// What to add to an instant of the stack for the time since 1970.
     epoch: Duration,
     error: Option<io::Error>,
@@ -42,19 +104,9 @@ impl<D: Device, W: Write> Capture<D, W> {
     /// # Errors
     /// The writer's, when the file header cannot be written.
     pub fn new(inner: D, writer: W, epoch: Duration) -> io::Result<Self> {
-        let mut writer = PcapNgWriter::new(writer).map_err(to_io)?;
-        let linktype = match inner.caps().medium {
-            Medium::Ip => DataLink::RAW,
-            Medium::Ethernet => DataLink::ETHERNET,
-        };
-        let mut interface = InterfaceDescriptionBlock::new(linktype, 0);
-        interface
-            .options
-            .push(InterfaceDescriptionOption::IfTsResol(TSRESOL_NANOSECONDS));
-        writer.write_pcapng_block(interface).map_err(to_io)?;
         Ok(Self {
+            recorder: Recorder::new(writer, inner.caps().medium)?,
             inner,
-            writer,
             epoch,
             error: None,
         })
@@ -67,21 +119,15 @@ impl<D: Device, W: Write> Capture<D, W> {
 
     /// The writer, with everything recorded so far.
     pub fn into_writer(self) -> W {
-        self.writer.into_inner()
+        self.recorder.into_writer()
     }
 
     fn record(&mut self, at: Instant, data: &[u8], direction: Direction) {
-        if self.error.is_some() {
-            return;
+        if self.error.is_none() {
+            let at = self.epoch + Duration::from_nanos(at.as_nanos());
+            let done = self.recorder.record(at, data, data.len(), direction);
+            self.error = done.err();
         }
-        let block = EnhancedPacketBlock {
-            interface_id: 0,
-            timestamp: self.epoch + Duration::from_nanos(at.as_nanos()),
-            original_len: data.len() as u32,
-            data: Cow::Borrowed(data),
-            options: vec![EnhancedPacketOption::Flags(direction as u32)],
-        };
-        self.error = self.writer.write_pcapng_block(block).map_err(to_io).err();
     }
 }
 
@@ -112,8 +158,8 @@ impl<D: Device, W: Write> Device for Capture<D, W> {
             self.record(packet.arrival, &packet.data, Direction::In);
         }
         if got > 0 {
-            // So that the file can be watched as it grows.
-            let _ = self.writer.get_mut().flush();
+            // An error shows at the next packet.
+            let _ = self.recorder.flush();
         }
         Ok(got)
     }

@@ -7,6 +7,7 @@ pub mod channel;
 pub mod fault;
 pub mod gro;
 pub mod loopback;
+pub mod monitor;
 #[cfg(test)]
 mod offload_tests;
 mod packet_io;

@@ -71,6 +71,8 @@ family_counters! {
         in_csum_errors = ["IcmpInCsumErrors", "Icmp6InCsumErrors"],
         /// Echo requests received.
         in_echos = ["IcmpInEchos", "Icmp6InEchos"],
+        /// Echo requests that found an interceptor's queue full.
+        in_echo_drops = ["IcmpInterceptEchoDrops", "Icmp6InterceptEchoDrops"],
         /// Echo replies received.
         in_echo_reps = ["IcmpInEchoReps", "Icmp6InEchoReplies"],
         /// Destination unreachable received.

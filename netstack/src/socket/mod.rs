@@ -6,6 +6,7 @@
 //! [`crate::stack::Stack::drain_events`] when its [`Readiness`] may have changed.
 
 mod events;
+pub mod intercept;
 mod names;
 mod raw;
 mod receive_queue;
@@ -33,11 +34,13 @@ pub enum SocketKind {
     Udp,
     /// A raw IP or ICMP echo socket.
     Raw,
+    /// An interceptor of what is for other addresses.
+    Intercept,
 }
 
 impl SocketKind {
     /// How many kinds there are.
-    pub const COUNT: usize = 3;
+    pub const COUNT: usize = 4;
 }
 
 /// Names a socket of one stack. A closed socket's handle never names a later one (until a slot has

@@ -19,9 +19,19 @@ use crate::wire::icmpv6::{self, Icmpv6Repr};
 use crate::wire::{WireError, ipv6};
 
 /// Bytes of a message's header, the same in both families.
-const HEADER_LEN: usize = icmpv4::HEADER_LEN;
+pub(super) const HEADER_LEN: usize = icmpv4::HEADER_LEN;
 /// An error of IPv4 is at most this long, IP header included (RFC 1812 section 4.3.2.3).
 const ERROR_LEN_MAX: usize = 576;
+
+/// The header of an echo reply to `to`.
+pub(super) fn echo_reply_header(to: IpAddr, ident: u16, seq: u16) -> [u8; HEADER_LEN] {
+    let mut header = [0; HEADER_LEN];
+    match to {
+        IpAddr::V4(_) => Icmpv4Repr::EchoReply { ident, seq }.emit(&mut header),
+        IpAddr::V6(_) => Icmpv6Repr::EchoReply { ident, seq }.emit(&mut header),
+    }
+    header
+}
 
 impl Stack {
     pub(super) fn icmp_in(&mut self, inbound: &Inbound) {
@@ -41,7 +51,10 @@ impl Stack {
         match repr {
             Message::EchoRequest { ident, seq } => {
                 stats.in_echos += 1;
-                self.echo_reply(inbound, ident, seq, message.slice(HEADER_LEN..));
+                let data = message.slice(HEADER_LEN..);
+                if !self.intercept_echo(inbound, (ident, seq), &data) {
+                    self.echo_reply(inbound, ident, seq, data);
+                }
             }
             Message::EchoReply { ident } => {
                 stats.in_echo_reps += 1;
@@ -72,11 +85,7 @@ impl Stack {
             true => None,
             false => Some(meta.dst),
         };
-        let mut header = [0; HEADER_LEN];
-        match meta.src {
-            IpAddr::V4(_) => Icmpv4Repr::EchoReply { ident, seq }.emit(&mut header),
-            IpAddr::V6(_) => Icmpv6Repr::EchoReply { ident, seq }.emit(&mut header),
-        }
+        let header = echo_reply_header(meta.src, ident, seq);
         let iface = link_of(meta);
         if self.send_icmp(src, meta.src, iface, meta.tos, &header, data) {
             self.net.stats.icmp(meta.src).out_echo_reps += 1;
@@ -136,7 +145,7 @@ impl Stack {
     }
 
     /// Sends a message; true if it was queued. One that finds no room is lost, as on a wire.
-    fn send_icmp(
+    pub(super) fn send_icmp(
         &mut self,
         src: Option<IpAddr>,
         dst: IpAddr,
@@ -179,7 +188,8 @@ impl Stack {
             self.net.stats.icmp(from).in_errors += 1;
             return;
         };
-        if !self.net.is_local(quoted.src) || !self.is_ours(quoted.proto, &error) {
+        let from_us = self.net.is_local(quoted.src) || self.net.intercepts();
+        if !from_us || !self.is_ours(quoted.proto, &error) {
             self.net.stats.icmp(from).in_foreign_quotes += 1;
             if quoted.proto == proto::TCP && self.tcp.has_flow(&error) {
                 self.tcp_stats.out_of_window_icmps += 1;

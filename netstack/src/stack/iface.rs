@@ -10,6 +10,7 @@ use super::nd::NdState;
 use crate::buf::{TxBatch, TxPacket};
 use crate::link::{DeviceCaps, MacAddr};
 use crate::network::source::Candidate;
+use crate::socket::SocketId;
 use crate::time::Instant;
 use crate::wire::ipv6;
 
@@ -50,6 +51,8 @@ pub(crate) struct Iface {
     pub(super) counters: IfaceCounters,
     /// Neighbour discovery.
     pub(super) nd: NdState,
+    /// Who is offered packets to addresses that are not ours, if they are taken.
+    pub(super) interceptor: Option<SocketId>,
     queue: VecDeque<TxPacket>,
     queued_bytes: usize,
     limit_packets: usize,
@@ -68,6 +71,7 @@ impl Iface {
             addrs: SmallVec::new(),
             counters: IfaceCounters::default(),
             nd: NdState::default(),
+            interceptor: None,
             queue: VecDeque::new(),
             queued_bytes: 0,
             limit_packets: limits.0,

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use super::Stack;
+use super::intercept::is_host_address;
 use super::net::LOOPBACK;
 use bytes::Buf;
 
@@ -118,7 +119,14 @@ impl Stack {
             }
             return member.then_some(true);
         }
-        if !self.net.is_local(dst) {
+        let foreign = !self.net.is_local(dst);
+        let taken = foreign
+            && is_host_address(dst)
+            && self
+                .net
+                .iface(link.iface)
+                .is_some_and(|iface| iface.interceptor.is_some());
+        if foreign && !taken {
             self.net.stats.ip(dst).in_addr_errors += 1;
             return None;
         }

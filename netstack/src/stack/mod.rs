@@ -23,6 +23,7 @@ mod fragments;
 mod icmp;
 mod iface;
 mod ingress;
+mod intercept;
 mod ip_in;
 mod nd;
 mod net;
@@ -70,6 +71,7 @@ pub struct Stack {
     udp: UdpTable,
     udp_stats: UdpStats,
     raw: SocketTable<RawSocket>,
+    intercept: intercept::Interceptors,
     tcp: TcpEngine,
     tcp_config: TcpConfig,
     tcp_stats: TcpStats,
@@ -89,6 +91,7 @@ impl Stack {
             udp: UdpTable::new(&mut rng),
             udp_stats: UdpStats::default(),
             raw: SocketTable::new(SocketKind::Raw),
+            intercept: intercept::Interceptors::new(),
             tcp: TcpEngine::new(&mut rng),
             tcp_config: config.tcp,
             tcp_stats: TcpStats::default(),
@@ -193,6 +196,7 @@ impl Stack {
             self.net.nd_wake,
             self.reassembly.poll_timeout(),
             self.tcp.poll_timeout(),
+            self.intercept.poll_timeout(),
         ]
         .into_iter()
         .flatten()
@@ -206,6 +210,7 @@ impl Stack {
         self.net.nd_timers();
         self.reassembly_timers();
         self.tcp_timers();
+        self.intercept_timers();
         self.settle();
     }
 

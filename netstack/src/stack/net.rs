@@ -125,6 +125,11 @@ impl Net {
         addr.is_loopback() || self.ifaces.iter().any(|iface| iface.has_addr(addr))
     }
 
+    /// True if an interface takes packets to any address.
+    pub(super) fn intercepts(&self) -> bool {
+        self.ifaces.iter().any(|iface| iface.interceptor.is_some())
+    }
+
     /// True if `addr` is the limited broadcast address or that of a network of ours.
     pub(crate) fn is_broadcast(&self, addr: IpAddr) -> bool {
         addr == IpAddr::V4(Ipv4Addr::BROADCAST)
@@ -151,7 +156,8 @@ impl Net {
         bound: Option<IfaceId>,
     ) -> Result<Path, SocketError> {
         let src = src.filter(|src| !src.is_unspecified());
-        if src.is_some_and(|src| !self.is_local(src)) {
+        let foreign = src.is_some_and(|src| !self.is_local(src));
+        if foreign && !self.intercepts() {
             return Err(SocketError::AddrNotAvailable);
         }
         if self.is_local(dst) {
@@ -187,6 +193,14 @@ impl Net {
             () => Hop::Neighbor(next),
         };
         let path = self.path_on_link(route.iface, dst, next, src.or(route.src), hop)?;
+        // Only where packets to any address come in do packets from any address go out.
+        if foreign
+            && self
+                .iface(path.iface)
+                .is_none_or(|iface| iface.interceptor.is_none())
+        {
+            return Err(SocketError::AddrNotAvailable);
+        }
         Ok(Path {
             mtu: route.mtu.map_or(path.mtu, |mtu| mtu.min(path.mtu)),
             ..path

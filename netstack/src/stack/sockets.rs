@@ -13,6 +13,7 @@ impl Stack {
             SocketKind::Udp => Some(self.udp.sockets.get(id)?.readiness()),
             SocketKind::Raw => Some(self.raw.get(id)?.readiness()),
             SocketKind::Tcp => self.tcp_readiness(id),
+            SocketKind::Intercept => self.intercept_readiness(id),
         }
     }
 
@@ -35,12 +36,16 @@ impl Stack {
     pub fn close(&mut self, id: SocketId) {
         match id.kind() {
             SocketKind::Udp => {
-                self.udp.remove(id);
+                let flow = self.udp.remove(id).and_then(|socket| socket.flow);
+                if let Some(flow) = flow {
+                    self.flow_closed(id, flow);
+                }
             }
             SocketKind::Raw => {
                 self.raw.remove(id);
             }
             SocketKind::Tcp => self.tcp_close(id),
+            SocketKind::Intercept => self.intercept_close(id),
         }
         self.settle();
     }
@@ -52,7 +57,7 @@ impl Stack {
     pub fn shutdown(&mut self, id: SocketId, how: Shutdown) -> Result<(), SocketError> {
         let done = match id.kind() {
             SocketKind::Udp => self.udp_shutdown(id, how),
-            SocketKind::Raw => Err(SocketError::NotSupported),
+            SocketKind::Raw | SocketKind::Intercept => Err(SocketError::NotSupported),
             SocketKind::Tcp => self.tcp_shutdown(id, how),
         };
         self.settle();
@@ -72,6 +77,7 @@ impl Stack {
                 Ok(socket.names.outward(local, socket.options.iface))
             }
             SocketKind::Tcp => self.tcp_local_addr(id),
+            SocketKind::Intercept => Err(SocketError::NotSupported),
         }
     }
 
@@ -89,6 +95,7 @@ impl Stack {
                 Ok(socket.names.outward(remote, socket.options.iface))
             }
             SocketKind::Tcp => self.tcp_peer_addr(id),
+            SocketKind::Intercept => Err(SocketError::NotConnected),
         }
     }
 
@@ -107,6 +114,7 @@ impl Stack {
             }
             SocketKind::Raw => &mut self.raw.get_mut(id).ok_or(SocketError::Invalid)?.names,
             SocketKind::Tcp => self.tcp.names_mut(id)?,
+            SocketKind::Intercept => return Err(SocketError::Invalid),
         };
         if names.family == Family::V4 {
             return Err(SocketError::NoProtocol);
@@ -124,6 +132,7 @@ impl Stack {
             SocketKind::Udp => Ok(self.udp.get(id)?.names),
             SocketKind::Raw => Ok(self.raw.get(id).ok_or(SocketError::Invalid)?.names),
             SocketKind::Tcp => self.tcp.names(id),
+            SocketKind::Intercept => Err(SocketError::Invalid),
         }
     }
 
@@ -133,6 +142,7 @@ impl Stack {
             SocketKind::Udp => self.udp.sockets.get_mut(id)?.queue.take_error(),
             SocketKind::Raw => self.raw.get_mut(id)?.queue.take_error(),
             SocketKind::Tcp => self.tcp_take_error(id),
+            SocketKind::Intercept => None,
         }
     }
 }

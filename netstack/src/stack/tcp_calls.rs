@@ -3,6 +3,8 @@
 
 use std::net::SocketAddr;
 
+use smallvec::SmallVec;
+
 use super::Stack;
 use crate::buf::Bytes;
 use crate::error::SocketError;
@@ -111,6 +113,29 @@ impl Stack {
     /// As [`Stack::tcp_recv`].
     pub fn tcp_recv_bytes(&mut self, id: SocketId, max: usize) -> Result<Bytes, SocketError> {
         self.tcp_call(|tcp, cx| tcp.recv_bytes(cx, id, max))
+    }
+
+    /// The first ranges of received data without a copy (at most 16); they stay until
+    /// [`Stack::tcp_consume`]. Empty is the end of the stream.
+    ///
+    /// # Errors
+    /// As [`Stack::tcp_recv`].
+    pub fn tcp_peek_ranges(&mut self, id: SocketId) -> Result<SmallVec<[Bytes; 16]>, SocketError> {
+        self.tcp.peek_ranges(id)
+    }
+
+    /// Removes received bytes that [`Stack::tcp_peek_ranges`] has shown. A relay that does so once they
+    /// have gone on holds nothing of its own, and the peer's window is what its next hop takes.
+    ///
+    /// # Errors
+    /// `NotConnected`.
+    pub fn tcp_consume(&mut self, id: SocketId, len: usize) -> Result<usize, SocketError> {
+        self.tcp_call(|tcp, cx| tcp.consume(cx, id, len))
+    }
+
+    /// Bytes that [`Stack::tcp_send`] would take now; 0 without a connection.
+    pub fn tcp_send_room(&self, id: SocketId) -> usize {
+        self.tcp.send_room(id)
     }
 
     /// Ends a connection by a reset, and closes the socket.

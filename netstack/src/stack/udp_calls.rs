@@ -7,6 +7,7 @@ use smallvec::smallvec;
 use super::Stack;
 use super::egress::ip_header_len;
 use super::ingress::Inbound;
+use super::intercept::Intercepting;
 use crate::buf::{Bytes, GsoKind};
 use crate::error::SocketError;
 use crate::network::icmp_error::Problem;
@@ -43,7 +44,14 @@ impl Stack {
         }
         let (src_port, dst_port) = (view.src_port(), view.dst_port());
         let data = bytes.slice(HEADER_LEN..view.datagram().len());
-        let receivers = self.udp.receivers(meta, src_port, dst_port);
+        let mut receivers = self.udp.receivers(meta, src_port, dst_port);
+        if receivers.is_empty() {
+            match self.intercept_udp(inbound, src_port, dst_port) {
+                Intercepting::Flow(id) => receivers.push(id),
+                Intercepting::Full => return,
+                Intercepting::Nobody => {}
+            }
+        }
         if receivers.is_empty() {
             self.udp_stats.of(meta.src).no_ports += 1;
             self.send_icmp_error(inbound, Problem::Port);
@@ -78,10 +86,12 @@ impl Stack {
     }
 
     fn udp_queue(&mut self, id: SocketId, mut datagram: ReceivedDatagram) {
+        let now = self.net.now;
         let src = datagram.from.ip();
         let Ok(socket) = self.udp.get_mut(id) else {
             return;
         };
+        socket.touch(now);
         let (from, iface) = (datagram.from, Some(datagram.iface));
         datagram.from = socket.names.outward(from, iface);
         let budget = match socket.read_shut {
@@ -127,7 +137,7 @@ impl Stack {
     /// `AddrInUse`.
     pub fn udp_bind(&mut self, id: SocketId, addr: SocketAddr) -> Result<(), SocketError> {
         let socket = self.udp.get(id)?;
-        if socket.claim.is_some() {
+        if socket.claim.is_some() || socket.flow.is_some() {
             return Err(SocketError::Invalid);
         }
         let inward = socket.names.inward(addr)?;
@@ -175,6 +185,9 @@ impl Stack {
             return Err(SocketError::Invalid);
         }
         let socket = self.udp.get(id)?;
+        if socket.flow.is_some() {
+            return Err(SocketError::Invalid);
+        }
         let chosen = (!socket.local_by_connect).then_some(socket.local);
         let chosen = chosen.filter(|local| !local.is_unspecified());
         let route = self.net.route(remote.ip(), chosen, iface)?;
@@ -203,6 +216,9 @@ impl Stack {
     /// `Invalid` if there is no such UDP socket.
     pub fn udp_disconnect(&mut self, id: SocketId) -> Result<(), SocketError> {
         let socket = self.udp.get_mut(id)?;
+        if socket.flow.is_some() {
+            return Err(SocketError::Invalid);
+        }
         socket.remote = None;
         if socket.local_by_connect {
             socket.local_by_connect = false;
@@ -224,10 +240,12 @@ impl Stack {
         to: Option<SocketAddr>,
     ) -> Result<usize, SocketError> {
         let data = data.into();
+        let now = self.net.now;
         let socket = self.udp.get_mut(id)?;
         if let Some(error) = socket.queue.take_error() {
             return Err(error);
         }
+        socket.touch(now);
         if socket.write_shut {
             return Err(SocketError::Pipe);
         }
@@ -243,7 +261,7 @@ impl Stack {
             (Some(to), _) => self.udp_destination(id, to)?,
             (None, None) => return Err(SocketError::DestinationRequired),
         };
-        if self.udp.get(id)?.claim.is_none() {
+        if self.udp.get(id)?.port() == 0 {
             let socket = self.udp.get(id)?;
             let claim = claim_for(socket, socket.local, 0);
             let no_port = |_| SocketError::WouldBlock;

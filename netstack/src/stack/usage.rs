@@ -9,6 +9,8 @@ pub struct Usage {
     pub tcp_sockets: usize,
     /// Half-open records of all listeners.
     pub half_open: usize,
+    /// SYNs that an interceptor has not decided about.
+    pub offers: usize,
     /// TIME-WAIT records.
     pub time_wait: usize,
     /// Flows: the entries of the TCP lookup table.
@@ -25,6 +27,7 @@ impl Stack {
         Usage {
             tcp_sockets: self.tcp.socket_len(),
             half_open: self.tcp.half_open_len(),
+            offers: self.tcp.offer_len(),
             time_wait: self.tcp.time_wait_len(),
             flows: self.tcp.flow_len(),
             fragment_bytes: self.reassembly.bytes(),

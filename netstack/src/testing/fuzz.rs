@@ -1,12 +1,14 @@
 //! What fuzzers run: each takes any bytes and panics if something that must hold does not. The same
 //! functions run over the corpus of `fuzz/corpus` in the ordinary tests.
 
+use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use crate::buf::{RxBatch, RxChecksum, RxPacket, TxBatch};
 use crate::link::{DeviceCaps, MacAddr, Medium};
 use crate::network::{IfaceId, proto};
-use crate::socket::{Family, SocketId};
+use crate::socket::intercept::{InterceptConfig, Intercepted, Unreachable};
+use crate::socket::{Family, SocketId, SocketKind};
 use crate::stack::{InterfaceConfig, Stack, StackConfig};
 use crate::time::{Duration, Instant};
 use crate::wire::checksum::{Checksum, checksum};
@@ -124,7 +126,8 @@ pub fn tcp_options(data: &[u8]) {
 /// - bit 2 lets time pass: 2^(bits 4 to 7) milliseconds,
 /// - bit 3 says that the link has merged it, of segments of 100 bytes.
 ///
-/// The first byte chooses the medium. Nothing that arrives may panic or grow without bound.
+/// The first byte chooses the medium (bit 0), and whether an interceptor takes what is for other addresses
+/// (bit 1). Nothing that arrives may panic or grow without bound.
 pub fn stack_receive(data: &[u8]) {
     let Some((first, mut rest)) = data.split_first() else {
         return;
@@ -134,6 +137,9 @@ pub fn stack_receive(data: &[u8]) {
     } else {
         Medium::Ip
     });
+    if first & 2 != 0 {
+        target.intercept();
+    }
     // A step has at least its control byte and length: the number of steps is bounded by the input.
     while let [control, high, low, tail @ ..] = rest {
         let len = usize::from(u16::from_be_bytes([*high, *low])).min(tail.len());
@@ -147,6 +153,8 @@ pub fn stack_receive(data: &[u8]) {
 /// Bounds that must hold for the stack of [`stack_receive`], whatever arrives: a listener, the
 /// connection, and an accept queue of 4.
 const SOCKETS_MAX: usize = 6;
+/// What an interceptor may hold of each kind.
+const INTERCEPTED_MAX: usize = 4;
 const HALF_OPEN_MAX: usize = 4;
 /// Two of loopback, 16 of the link; its routes with those of routers, prefixes and redirects.
 const ADDRESSES_MAX: usize = 18;
@@ -158,6 +166,11 @@ struct Target {
     medium: Medium,
     now: Instant,
     sockets: [SocketId; 3],
+    interceptor: Option<SocketId>,
+    /// Connections and flows that the interceptor has brought.
+    taken: VecDeque<SocketId>,
+    /// Takes the ways to decide in turn.
+    turn: u32,
 }
 
 impl Target {
@@ -201,6 +214,67 @@ impl Target {
             medium,
             now,
             sockets: [listener, client, datagrams],
+            interceptor: None,
+            taken: VecDeque::new(),
+            turn: 0,
+        }
+    }
+
+    fn intercept(&mut self) {
+        let config = InterceptConfig {
+            tcp_offers_max: INTERCEPTED_MAX,
+            udp_flows_max: INTERCEPTED_MAX,
+            echoes_max: INTERCEPTED_MAX,
+            ..InterceptConfig::default()
+        };
+        let id = self.stack.intercept(self.iface, config);
+        self.interceptor = Some(id.expect("the first one"));
+        // What the corpus has for them is the interceptor's.
+        let [listener, _, datagrams] = self.sockets;
+        self.stack.close(listener);
+        self.stack.close(datagrams);
+    }
+
+    /// Decides one way after the other, and uses what comes of it; the oldest is closed.
+    fn use_interceptor(&mut self) {
+        let Some(next) = self
+            .interceptor
+            .and_then(|id| self.stack.intercept_next(id))
+        else {
+            return;
+        };
+        self.turn += 1;
+        let stack = &mut self.stack;
+        match next {
+            Intercepted::Tcp(offer) => match self.turn % 6 {
+                0 => drop(stack.offer_refuse(offer.id)),
+                1 => drop(stack.offer_unreachable(offer.id, Unreachable::Host)),
+                2 => drop(stack.offer_drop(offer.id)),
+                // Left undecided.
+                3 => {}
+                _ => self.taken.extend(stack.offer_accept(offer.id).ok()),
+            },
+            Intercepted::Udp(flow) => {
+                let _ = stack.udp_recv(flow.socket);
+                let _ = stack.udp_send(flow.socket, "answer", None);
+                let _ = stack.flow_unreachable(flow.socket, Unreachable::Port);
+                self.taken.push_back(flow.socket);
+            }
+            Intercepted::Echo(request) => {
+                stack.intercept_echo_reply(&request, request.data.clone());
+            }
+        }
+        for id in self.taken.iter().filter(|id| id.kind() == SocketKind::Tcp) {
+            let _ = stack.tcp_peek_ranges(*id);
+            let _ = stack.tcp_consume(*id, 100);
+            let _ = stack.tcp_send(*id, b"answer", false);
+        }
+        if self.taken.len() > INTERCEPTED_MAX
+            && let Some(id) = self.taken.pop_front()
+        {
+            // UDP flows can't be aborted.
+            let _ = stack.tcp_abort(id);
+            stack.close(id);
         }
     }
 
@@ -252,6 +326,7 @@ impl Target {
             let _ = self.stack.tcp_abort(id);
             self.stack.close(id);
         }
+        self.use_interceptor();
         self.stack.drain_events(|_, _| ());
         self.drain();
     }
@@ -259,7 +334,11 @@ impl Target {
     fn check(&self) {
         let usage = self.stack.usage();
         assert!(usage.half_open <= HALF_OPEN_MAX, "{usage:?}");
-        assert!(usage.tcp_sockets <= SOCKETS_MAX, "{usage:?}");
+        assert!(
+            usage.tcp_sockets <= SOCKETS_MAX + INTERCEPTED_MAX,
+            "{usage:?}"
+        );
+        assert!(usage.offers <= INTERCEPTED_MAX, "{usage:?}");
         assert!(usage.fragment_bytes <= 4 << 20, "{usage:?}");
         assert!(usage.neighbors <= 1024, "{usage:?}");
         let addresses: usize = self.stack.interfaces().map(|i| i.addresses.len()).sum();

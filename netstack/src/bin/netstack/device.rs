@@ -21,7 +21,7 @@ use netstack::stack::{InterfaceConfig, Stack, StackConfig};
 use crate::Failure;
 use crate::percent::{duration, probability};
 
-type BoxedDevice = Box<dyn Device + Send>;
+pub(crate) type BoxedDevice = Box<dyn Device + Send>;
 
 /// The device and its addresses.
 #[derive(Debug, Args)]
@@ -233,7 +233,7 @@ struct Opened {
     mac: MacAddr,
 }
 
-fn capture(device: BoxedDevice, path: &Path, clock: Clock) -> io::Result<BoxedDevice> {
+pub(crate) fn capture(device: BoxedDevice, path: &Path, clock: Clock) -> io::Result<BoxedDevice> {
     let file = BufWriter::new(File::create(path)?);
     let capture = Capture::new(device, file, epoch_at(clock.now()))?;
     Ok(Box::new(capture))
@@ -280,12 +280,13 @@ fn mac_beside(name: &str, medium: Medium) -> Result<MacAddr, Failure> {
     Ok(mac)
 }
 
-fn tun_failure(name: &str, error: &io::Error) -> Failure {
+pub(crate) fn tun_failure(name: &str, error: &io::Error) -> Failure {
     let why = match error.raw_os_error() {
         Some(libc::ENOENT | libc::ENODEV | libc::ENXIO) => {
             "this machine has no /dev/net/tun; load the tun module (modprobe tun), or pass the device into the container (--device /dev/net/tun)".to_owned()
         }
-        Some(libc::EPERM | libc::EACCES) => {
+        Some(libc::EACCES) => "this user may not open /dev/net/tun; on most systems everybody may (chmod 666 /dev/net/tun)".to_owned(),
+        Some(libc::EPERM) => {
             "that needs CAP_NET_ADMIN; run it as root, or in a user and network namespace of your own (unshare -rn)".to_owned()
         }
         Some(libc::EBUSY) => "somebody else has it open; choose another name".to_owned(),
@@ -297,7 +298,7 @@ fn tun_failure(name: &str, error: &io::Error) -> Failure {
     Failure(format!("cannot open the interface {name}: {why}"))
 }
 
-fn packet_failure(name: &str, error: &io::Error) -> Failure {
+pub(crate) fn packet_failure(name: &str, error: &io::Error) -> Failure {
     let why = match error.raw_os_error() {
         Some(libc::ENODEV) => "there is no such interface; ip link lists them".to_owned(),
         Some(libc::EPERM | libc::EACCES) => "that needs CAP_NET_RAW; run it as root".to_owned(),

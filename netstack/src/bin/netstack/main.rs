@@ -1,13 +1,19 @@
 //! The `netstack` program: a TCP/IP stack of its own on a TUN, TAP or packet device, with this
 //! machine's kernel (or whatever is on the wire) as its peer.
 
+mod bench;
 mod device;
+mod dump;
 mod nc;
 mod percent;
 mod ping;
 mod serve;
 mod services;
+mod slirp;
+mod stats;
 
+use std::ffi::OsString;
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -50,6 +56,21 @@ enum Verb {
     Nc(nc::Args),
     /// Send ICMP echo requests and print the round trips.
     Ping(ping::Args),
+    /// Give a network namespace network access without privileges, as slirp4netns does.
+    #[command(version, disable_version_flag = true, after_long_help = slirp::EXAMPLES)]
+    Slirp(slirp::Args),
+    /// Show or record the packets of an interface.
+    #[command(after_long_help = dump::EXAMPLES)]
+    Dump(dump::Args),
+    /// Show the counters of a running `netstack slirp` or `netstack serve`, live.
+    #[command(after_long_help = stats::EXAMPLES)]
+    Stats(stats::Args),
+    /// Measure stacks in memory, and against this machine's kernel.
+    #[command(after_long_help = bench::EXAMPLES)]
+    Bench(bench::Args),
+    /// Enter a namespace and pass an interface back (`slirp` runs it).
+    #[command(hide = true)]
+    SlirpJoin(slirp::JoinArgs),
 }
 
 /// A sentence for the user: what went wrong and what to do about it.
@@ -62,11 +83,26 @@ impl<E: std::fmt::Display> From<E> for Failure {
     }
 }
 
+/// The command line; under slirp4netns's name its verb is left out.
+fn arguments() -> Vec<OsString> {
+    let mut all: Vec<OsString> = std::env::args_os().collect();
+    let called = all.first().and_then(|path| Path::new(path).file_name());
+    if called.is_some_and(|name| name == "slirp4netns") {
+        all.insert(1, "slirp".into());
+    }
+    all
+}
+
 fn main() -> ExitCode {
-    let done = match Cli::parse().verb {
+    let done = match Cli::parse_from(arguments()).verb {
         Verb::Serve(args) => serve::run(&args),
         Verb::Nc(args) => nc::run(&args),
         Verb::Ping(args) => ping::run(&args),
+        Verb::Slirp(args) => slirp::run(&args),
+        Verb::Dump(args) => dump::run(&args),
+        Verb::Stats(args) => stats::run(&args),
+        Verb::Bench(args) => bench::run(&args),
+        Verb::SlirpJoin(args) => slirp::join(&args),
     };
     match done {
         Ok(code) => code,

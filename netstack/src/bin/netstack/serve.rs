@@ -1,7 +1,7 @@
 //! `netstack serve`: small servers on an address of the stack's own.
 
 use std::net::{Ipv6Addr, SocketAddr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -28,6 +28,9 @@ pub(crate) struct Args {
     /// Serve the files in DIR over HTTP on this TCP port
     #[arg(long, num_args = 2, value_names = ["PORT", "DIR"], help_heading = "Services")]
     http: Option<Vec<String>>,
+    /// Answer `netstack stats` on a Unix socket at PATH
+    #[arg(long, value_name = "PATH")]
+    control: Option<PathBuf>,
 }
 
 /// Serves until the process is ended.
@@ -46,6 +49,9 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
     }
     if let Some((port, handler)) = http {
         listen(&net, "http", port, handler)?;
+    }
+    if let Some(path) = &args.control {
+        crate::stats::serve(&net, path)?;
     }
     eprintln!("netstack: ready");
     // The services' threads do the work. Nothing notifies this waiter: it sleeps for good.

@@ -10,7 +10,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 
-use crate::link::MacAddr;
+use crate::link::{MacAddr, Medium};
 
 /// linux/sockios.h; `libc` does not have it.
 const SIOCDIFADDR: libc::Ioctl = 0x8936;
@@ -27,6 +27,8 @@ mod raw {
     nix::ioctl_write_ptr_bad!(set_addr6, libc::SIOCSIFADDR, libc::in6_ifreq);
     nix::ioctl_write_ptr_bad!(delete_addr6, SIOCDIFADDR, libc::in6_ifreq);
     nix::ioctl_write_ptr_bad!(set_netmask, libc::SIOCSIFNETMASK, libc::ifreq);
+    nix::ioctl_write_ptr_bad!(set_hwaddr, libc::SIOCSIFHWADDR, libc::ifreq);
+    nix::ioctl_write_ptr_bad!(add_route, libc::SIOCADDRT, libc::rtentry);
 }
 
 /// An `ifreq` for `name`, all else zero.
@@ -102,6 +104,24 @@ pub fn mac(name: &str) -> io::Result<MacAddr> {
     // SAFETY: SIOCGIFHWADDR sets this member of the union.
     let data = unsafe { request.ifr_ifru.ifru_hwaddr.sa_data };
     Ok(MacAddr(std::array::from_fn(|i| data[i] as u8)))
+}
+
+/// What an interface's frames look like (the ARPHRD_ type of SIOCGIFHWADDR); `None` for a kind that is
+/// neither Ethernet-like nor bare IP.
+///
+/// # Errors
+/// ENODEV if there is no such interface.
+pub fn medium(name: &str) -> io::Result<Option<Medium>> {
+    let mut request = new_ifreq(name)?;
+    // SAFETY: the kernel fills in a whole `ifreq`.
+    unsafe { raw::get_hwaddr(control_socket()?.as_raw_fd(), &mut request) }?;
+    // SAFETY: SIOCGIFHWADDR sets this member of the union.
+    let kind = unsafe { request.ifr_ifru.ifru_hwaddr.sa_family };
+    Ok(match kind {
+        libc::ARPHRD_ETHER | libc::ARPHRD_LOOPBACK => Some(Medium::Ethernet),
+        libc::ARPHRD_NONE => Some(Medium::Ip),
+        _ => None,
+    })
 }
 
 /// Brings the interface up (SIOCSIFFLAGS with IFF_UP).
@@ -195,6 +215,51 @@ pub fn clear_ipv4(name: &str) -> io::Result<()> {
     request.ifr_ifru.ifru_addr = sockaddr(Ipv4Addr::UNSPECIFIED);
     // SAFETY: the kernel reads a whole `ifreq`.
     unsafe { raw::set_addr(control_socket()?.as_raw_fd(), &request) }?;
+    Ok(())
+}
+
+/// Sets the interface's Ethernet address (SIOCSIFHWADDR).
+///
+/// # Errors
+/// EPERM without CAP_NET_ADMIN, EADDRNOTAVAIL if it is no unicast address, EBUSY if the interface is up
+/// and cannot change it then.
+pub fn set_mac(name: &str, mac: MacAddr) -> io::Result<()> {
+    let mut request = new_ifreq(name)?;
+    let mut data = [0; 14];
+    for (to, from) in data.iter_mut().zip(mac.0) {
+        *to = from as libc::c_char;
+    }
+    request.ifr_ifru.ifru_hwaddr = libc::sockaddr {
+        sa_family: libc::ARPHRD_ETHER,
+        sa_data: data,
+    };
+    // SAFETY: the kernel reads a whole `ifreq`.
+    unsafe { raw::set_hwaddr(control_socket()?.as_raw_fd(), &request) }?;
+    Ok(())
+}
+
+/// Adds the kernel's default route for IPv4 through the interface (SIOCADDRT), over `gateway` or, without
+/// one, to whoever is on the link.
+///
+/// # Errors
+/// EPERM without CAP_NET_ADMIN, EEXIST, ENETUNREACH if the gateway is not on the link, ENETDOWN.
+pub fn add_default_route(name: &str, gateway: Option<Ipv4Addr>) -> io::Result<()> {
+    new_ifreq(name)?;
+    let mut device: Vec<libc::c_char> = name.bytes().map(|byte| byte as libc::c_char).collect();
+    device.push(0);
+    // SAFETY: `rtentry` is plain old data for which all zeroes is a valid value.
+    let mut route: libc::rtentry = unsafe { std::mem::zeroed() };
+    route.rt_dst = sockaddr(Ipv4Addr::UNSPECIFIED);
+    route.rt_genmask = sockaddr(Ipv4Addr::UNSPECIFIED);
+    route.rt_gateway = sockaddr(gateway.unwrap_or(Ipv4Addr::UNSPECIFIED));
+    route.rt_flags = libc::RTF_UP;
+    if gateway.is_some() {
+        route.rt_flags |= libc::RTF_GATEWAY;
+    }
+    route.rt_dev = device.as_mut_ptr();
+    // SAFETY: the kernel reads a whole `rtentry`, and the name that it points to, which ends in a zero
+    // and lives until after the call.
+    unsafe { raw::add_route(control_socket()?.as_raw_fd(), &route) }?;
     Ok(())
 }
 

@@ -4,6 +4,7 @@ mod arp;
 mod fragments;
 mod hostile;
 mod icmp;
+mod intercept;
 mod malformed;
 mod malformed6;
 mod nd;

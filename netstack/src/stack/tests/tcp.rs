@@ -22,7 +22,7 @@ fn connect(wire: &mut Wire) -> (SocketId, SocketId, SocketId) {
 }
 
 /// Sends `data` from one host to the other, reading as it comes, and compares.
-fn transfer(
+pub(super) fn transfer(
     wire: &mut Wire,
     (from, tx): (usize, SocketId),
     (to, rx): (usize, SocketId),

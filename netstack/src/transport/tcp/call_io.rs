@@ -9,6 +9,7 @@ use crate::buf::Bytes;
 use crate::error::SocketError;
 use crate::socket::SocketId;
 use crate::socket::tcp::SendHow;
+use smallvec::SmallVec;
 
 impl TcpEngine {
     /// Copies as much of `data` into the send queue as there is room for, and sends what may be
@@ -81,6 +82,41 @@ impl TcpEngine {
         connection.after_read(cx, bytes.len());
         self.settle(cx, id);
         Ok(bytes)
+    }
+
+    /// The first ranges of received data, which stay until [`TcpEngine::consume`]; empty at the end of
+    /// the stream.
+    ///
+    /// # Errors
+    /// As [`TcpEngine::recv`].
+    pub fn peek_ranges(&mut self, id: SocketId) -> Result<SmallVec<[Bytes; 16]>, SocketError> {
+        let connection = self.readable(id)?;
+        connection.check_readable(1)?;
+        Ok(connection.rcv.queue.peek_ranges())
+    }
+
+    /// Removes received bytes that were looked at: only now may the window open. Returns how many.
+    ///
+    /// # Errors
+    /// `NotConnected`.
+    pub fn consume(
+        &mut self,
+        cx: &mut Cx<'_>,
+        id: SocketId,
+        len: usize,
+    ) -> Result<usize, SocketError> {
+        let connection = self.readable(id)?;
+        let consumed = connection.rcv.queue.consume(len);
+        connection.after_read(cx, consumed);
+        self.settle(cx, id);
+        Ok(consumed)
+    }
+
+    /// Bytes that [`TcpEngine::send`] would take now.
+    pub fn send_room(&self, id: SocketId) -> usize {
+        let connection = self.sockets.get(id).and_then(|socket| socket.connection());
+        let connection = connection.filter(|connection| connection.phase.may_send());
+        connection.map_or(0, |connection| connection.snd.room())
     }
 
     fn readable(&mut self, id: SocketId) -> Result<&mut Connection, SocketError> {

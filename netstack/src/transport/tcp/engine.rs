@@ -6,6 +6,7 @@ use super::Cx;
 use super::cookies::Cookies;
 use super::fast_open::{FastOpenKeys, Pause, suggests_black_hole};
 use super::flow::{Flow, FlowKey, FlowTable};
+use super::intercept::Offers;
 use super::isn::Secrets;
 use super::listen::{HalfOpenTable, Listeners};
 use super::peers::Peers;
@@ -44,6 +45,7 @@ pub struct TcpEngine {
     pub(super) fast_open_keys: FastOpenKeys,
     /// Clients stay away from Fast Open for a while.
     pub(super) fast_open_pause: Pause,
+    pub(super) offers: Offers,
     /// Sockets that met a full transmit queue, in that order.
     waiting: VecDeque<SocketId>,
 }
@@ -64,6 +66,7 @@ impl TcpEngine {
             peers: Peers::new(rng),
             fast_open_keys: FastOpenKeys::random(rng),
             fast_open_pause: Pause::default(),
+            offers: Offers::default(),
             waiting: VecDeque::new(),
         }
     }
@@ -85,6 +88,7 @@ impl TcpEngine {
             Some(Flow::Socket(id)) => self.socket_segment(cx, id, segment),
             Some(Flow::HalfOpen(index)) => self.half_open_segment(cx, index, meta, segment),
             Some(Flow::TimeWait(index)) => self.time_wait_segment(cx, index, meta, segment),
+            Some(Flow::Offer(index)) => self.offered_segment(index, segment),
             None => self.listener_segment(cx, &key, meta, segment, None),
         }
     }
@@ -254,6 +258,7 @@ impl TcpEngine {
             self.timers.earliest(),
             self.half_open.timers.earliest(),
             self.time_wait.timers.earliest(),
+            self.offers.timers.earliest(),
         ];
         all.into_iter().flatten().min()
     }
@@ -265,6 +270,10 @@ impl TcpEngine {
         }
         while let Some(index) = self.time_wait.timers.pop_due(cx.now) {
             self.expire_time_wait(index);
+        }
+        while let Some(index) = self.offers.timers.pop_due(cx.now) {
+            cx.stats.offers_expired += 1;
+            self.forget_offer(index);
         }
         while let Some(index) = self.timers.pop_due(cx.now) {
             if let Some(id) = self.sockets.at(index) {

@@ -52,6 +52,8 @@ pub(super) enum Flow {
     HalfOpen(u32),
     /// A TIME-WAIT record.
     TimeWait(u32),
+    /// A SYN that an interceptor has not decided about.
+    Offer(u32),
 }
 
 /// Keys SipHash-1-3, so that peers cannot choose colliding flows.

@@ -22,7 +22,7 @@ impl TcpEngine {
             Some(Flow::HalfOpen(index)) => {
                 return self.half_open.is_ours(index, Seq(error.seq));
             }
-            Some(Flow::TimeWait(_)) | None => return false,
+            Some(Flow::TimeWait(_) | Flow::Offer(_)) | None => return false,
         };
         match self.sockets.get(id).map(|socket| &socket.state) {
             Some(State::SynSent(handshake)) => handshake.sent(Seq(error.seq)),
@@ -50,7 +50,7 @@ impl TcpEngine {
         let id = match self.flows.get(&key) {
             Some(Flow::Socket(id)) => id,
             Some(Flow::HalfOpen(index)) => return self.half_open_error(cx, index, error),
-            Some(Flow::TimeWait(_)) | None => return,
+            Some(Flow::TimeWait(_) | Flow::Offer(_)) | None => return,
         };
         let Some(socket) = self.sockets.get_mut(id) else {
             return;

@@ -15,6 +15,7 @@
 //! | `ecn` | marks instead of losses |
 //! | `timers`, `timer_heap`, `timeouts`, `rtt` | time |
 //! | `close`, `time_wait` | the end |
+//! | `intercept` | SYNs to any address, offered to the embedder |
 //! | `calls`, `call_io`, `call_options`, `info`, `chrono` | what applications do |
 //! | `peers` | what is remembered of peers |
 //! | `flow`, `isn`, `cookies`, `seq`, `segment`, `config`, `options` | leaves |
@@ -38,6 +39,7 @@ mod flow;
 mod handshake;
 mod icmp_in;
 mod info;
+mod intercept;
 mod isn;
 mod listen;
 mod options;
@@ -68,6 +70,7 @@ pub use config::{SettingError, TcpConfig};
 pub use congestion::CongestionKind;
 pub use engine::TcpEngine;
 pub use fast_open::FastOpenKeys;
+pub(crate) use timer_heap::TimerHeap;
 
 use crate::network::IpOutput;
 use crate::rng::Rng;

@@ -20,6 +20,12 @@ const COLLECT: usize = 4096;
 /// What a range costs beside its bytes when the buffer is accounted.
 const RANGE_COST: usize = 64;
 
+/// Ranges that are shown at once.
+const RANGES_PEEKED: usize = 16;
+
+/// The first ranges of a queue.
+pub(super) type Ranges = smallvec::SmallVec<[Bytes; RANGES_PEEKED]>;
+
 /// The receive queue of a connection.
 #[derive(Debug)]
 pub(super) struct RecvQueue {
@@ -119,6 +125,22 @@ impl RecvQueue {
         }
         self.forget(bytes.len());
         bytes
+    }
+
+    /// The first ranges, which stay: for a reader that may not be able to use them all.
+    pub(super) fn peek_ranges(&mut self) -> Ranges {
+        self.flush_collected();
+        self.ready.iter().take(RANGES_PEEKED).cloned().collect()
+    }
+
+    /// Removes the first `len` bytes, or all if there are fewer. Returns how many.
+    pub(super) fn consume(&mut self, len: usize) -> usize {
+        let len = len.min(self.ready_len);
+        let mut left = len;
+        while left > 0 {
+            left -= self.read_bytes(left).len();
+        }
+        len
     }
 
     fn forget(&mut self, len: usize) {
@@ -301,6 +323,24 @@ mod tests {
             .iter()
             .chain(queue.ahead.iter().map(|(_, bytes)| bytes));
         ranges.filter(|bytes| of.contains(&bytes.as_ptr())).count()
+    }
+
+    #[test]
+    fn what_is_looked_at_stays_until_it_is_consumed() {
+        let mut queue = RecvQueue::new();
+        for byte in [1, 2, 3] {
+            queue.push(Bytes::from(vec![byte; 2000]));
+        }
+        queue.push(Bytes::from_static(b"small"));
+        let shown = queue.peek_ranges();
+        assert_eq!((shown.len(), shown[3].as_ref()), (4, &b"small"[..]));
+        assert_eq!(queue.consume(2500), 2500);
+        assert_eq!(
+            (queue.readable(), queue.peek_ranges()[0].len()),
+            (3505, 1500)
+        );
+        assert_eq!(queue.consume(usize::MAX), 3505);
+        assert!(queue.peek_ranges().is_empty());
     }
 
     #[test]

@@ -30,6 +30,10 @@ counters! {
         active_opens = "TcpActiveOpens",
         /// Connections opened by peers.
         passive_opens = "TcpPassiveOpens",
+        /// SYNs that found an interceptor with too many undecided.
+        offers_dropped = "TcpExtInterceptOfferDrops",
+        /// SYNs that an interceptor did not decide about in time.
+        offers_expired = "TcpExtInterceptOfferTimeouts",
         /// Attempts that failed.
         attempt_fails = "TcpAttemptFails",
         /// Established connections that were reset.

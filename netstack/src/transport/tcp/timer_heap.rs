@@ -7,7 +7,7 @@ const ABSENT: u32 = u32::MAX;
 /// Deadlines of the entries of one table, keyed by their index in it. Equal deadlines fire in the
 /// order of the index, so that runs are reproducible.
 #[derive(Debug, Default)]
-pub(super) struct TimerHeap {
+pub(crate) struct TimerHeap {
     heap: Vec<(Instant, u32)>,
     /// Position in `heap` by table index.
     place: Vec<u32>,
@@ -15,12 +15,12 @@ pub(super) struct TimerHeap {
 
 impl TimerHeap {
     /// The earliest deadline.
-    pub(super) fn earliest(&self) -> Option<Instant> {
+    pub(crate) fn earliest(&self) -> Option<Instant> {
         self.heap.first().map(|entry| entry.0)
     }
 
     /// Takes the earliest entry if it is due.
-    pub(super) fn pop_due(&mut self, now: Instant) -> Option<u32> {
+    pub(crate) fn pop_due(&mut self, now: Instant) -> Option<u32> {
         let (deadline, index) = *self.heap.first()?;
         (deadline <= now).then(|| {
             self.remove(index);
@@ -29,7 +29,7 @@ impl TimerHeap {
     }
 
     /// Sets the deadline of `index`, or removes it.
-    pub(super) fn set(&mut self, index: u32, deadline: Option<Instant>) {
+    pub(crate) fn set(&mut self, index: u32, deadline: Option<Instant>) {
         let Some(deadline) = deadline else {
             self.remove(index);
             return;
@@ -53,7 +53,7 @@ impl TimerHeap {
     }
 
     /// Forgets `index`.
-    pub(super) fn remove(&mut self, index: u32) {
+    pub(crate) fn remove(&mut self, index: u32) {
         let Some(at) = self
             .place
             .get(index as usize)

@@ -2,7 +2,7 @@
 
 use core::hash::Hasher;
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use siphasher::sip::SipHasher13;
 use smallvec::SmallVec;
@@ -24,6 +24,8 @@ pub(crate) struct UdpTable {
     pub(crate) sockets: SocketTable<UdpSocket>,
     pub(crate) ports: Ports,
     by_port: HashMap<u16, SmallVec<[SocketId; 2]>, KeyedState>,
+    /// Flows of interceptors, by our address and the peer's.
+    flows: HashMap<(SocketAddr, SocketAddr), SocketId, KeyedState>,
     /// Sockets that wait for room in a transmit queue.
     blocked: Vec<SocketId>,
     /// Key of the choice among SO_REUSEPORT sockets.
@@ -36,6 +38,7 @@ impl UdpTable {
             sockets: SocketTable::new(SocketKind::Udp),
             ports: Ports::new(rng),
             by_port: HashMap::with_hasher(KeyedState::new(rng)),
+            flows: HashMap::with_hasher(KeyedState::new(rng)),
             blocked: Vec::new(),
             key: rng.key(),
         }
@@ -52,8 +55,40 @@ impl UdpTable {
         if let Some(claim) = &socket.claim {
             self.leave(id, claim);
         }
+        self.leave_flow(id, &socket);
         self.blocked.retain(|other| *other != id);
         Some(socket)
+    }
+
+    /// Adds the socket of an interceptor's flow.
+    pub(crate) fn insert_flow(&mut self, socket: UdpSocket) -> SocketId {
+        let key = flow_key(&socket);
+        let id = self.sockets.insert(socket);
+        if let Some(key) = key {
+            self.flows.insert(key, id);
+        }
+        id
+    }
+
+    /// Ends a flow: its socket has HUP, and the next datagram begins another one.
+    pub(crate) fn expire_flow(&mut self, id: SocketId) {
+        if let Some(socket) = self.sockets.get_mut(id) {
+            (socket.read_shut, socket.write_shut) = (true, true);
+            let key = flow_key(socket);
+            self.forget_flow(id, key);
+        }
+    }
+
+    fn leave_flow(&mut self, id: SocketId, socket: &UdpSocket) {
+        self.forget_flow(id, flow_key(socket));
+    }
+
+    fn forget_flow(&mut self, id: SocketId, key: Option<(SocketAddr, SocketAddr)>) {
+        if let Some(key) = key
+            && self.flows.get(&key) == Some(&id)
+        {
+            self.flows.remove(&key);
+        }
     }
 
     /// Takes the port from a socket.
@@ -72,6 +107,16 @@ impl UdpTable {
     pub(crate) fn receivers(&self, meta: &IpMeta, src_port: u16, dst_port: u16) -> Receivers {
         let mut best = Receivers::new();
         let mut best_score = 0;
+        if !self.flows.is_empty() && !meta.not_unicast {
+            let key = (
+                SocketAddr::new(meta.dst, dst_port),
+                SocketAddr::new(meta.src, src_port),
+            );
+            if let Some(id) = self.flows.get(&key) {
+                best.push(*id);
+                return best;
+            }
+        }
         let Some(ids) = self.by_port.get(&dst_port) else {
             return best;
         };
@@ -118,6 +163,9 @@ impl UdpTable {
 
     /// The socket that sent what `error` is about.
     pub(crate) fn owner(&self, error: &IcmpError) -> Option<SocketId> {
+        if let Some(id) = self.flows.get(&(error.local, error.remote)) {
+            return Some(*id);
+        }
         let ids = self.by_port.get(&error.local.port())?;
         let fits = |id: &&SocketId| {
             let Some(socket) = self.sockets.get(**id) else {
@@ -184,4 +232,10 @@ impl UdpTable {
     pub(crate) fn get_mut(&mut self, id: SocketId) -> Result<&mut UdpSocket, SocketError> {
         self.sockets.get_mut(id).ok_or(SocketError::Invalid)
     }
+}
+
+/// Our address and the peer's, if the socket is a flow of an interceptor.
+fn flow_key(socket: &UdpSocket) -> Option<(SocketAddr, SocketAddr)> {
+    let flow = socket.flow?;
+    Some((SocketAddr::new(socket.local, flow.port), socket.remote?))
 }

@@ -7,4 +7,4 @@ mod socket;
 
 pub(crate) use demux::UdpTable;
 pub use socket::UdpOptions;
-pub(crate) use socket::UdpSocket;
+pub(crate) use socket::{FlowInfo, UdpSocket};

@@ -3,7 +3,8 @@
 use std::net::{IpAddr, SocketAddr};
 
 use crate::network::{IfaceId, IpMeta};
-use crate::socket::{Family, Names, Readiness, ReceiveQueue};
+use crate::socket::{Family, Names, Readiness, ReceiveQueue, SocketId};
+use crate::time::Instant;
 use crate::transport::ports::Claim;
 
 /// Options of a UDP socket. Those about binding are read by `bind`, the others at each use.
@@ -67,6 +68,18 @@ pub(crate) struct UdpSocket {
     pub(crate) write_shut: bool,
     /// A send found the transmit queue full; room will be signalled.
     pub(crate) blocked: bool,
+    /// It is a flow of an interceptor: its addresses are fixed, and it holds no port.
+    pub(crate) flow: Option<FlowInfo>,
+}
+
+/// What makes a socket the flow of an interceptor.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct FlowInfo {
+    /// The port that the peer sent to.
+    pub(crate) port: u16,
+    pub(crate) interceptor: SocketId,
+    /// When a datagram last went either way.
+    pub(crate) last_used: Instant,
 }
 
 impl UdpSocket {
@@ -83,12 +96,21 @@ impl UdpSocket {
             read_shut: false,
             write_shut: false,
             blocked: false,
+            flow: None,
         }
     }
 
-    /// The bound port, 0 if none.
+    /// The local port, 0 if none.
     pub(crate) fn port(&self) -> u16 {
-        self.claim.map_or(0, |claim| claim.port)
+        let by_flow = self.flow.map_or(0, |flow| flow.port);
+        self.claim.map_or(by_flow, |claim| claim.port)
+    }
+
+    /// A datagram goes one way or the other.
+    pub(crate) fn touch(&mut self, now: Instant) {
+        if let Some(flow) = &mut self.flow {
+            flow.last_used = now;
+        }
     }
 
     /// How well the socket fits a datagram, the higher the better; `None` if it is not for it.

@@ -19,6 +19,10 @@ family_counters! {
         in_csum_errors = ["UdpInCsumErrors", "Udp6InCsumErrors"],
         /// Datagrams dropped because the receive budget of their socket was used up.
         rcvbuf_errors = ["UdpRcvbufErrors", "Udp6RcvbufErrors"],
+        /// Datagrams that would have begun a flow of an interceptor without room for it.
+        flow_drops = ["UdpInterceptFlowDrops", "Udp6InterceptFlowDrops"],
+        /// Flows of interceptors that were idle for too long.
+        flows_expired = ["UdpInterceptFlowTimeouts", "Udp6InterceptFlowTimeouts"],
         /// Datagrams sent.
         out_datagrams = ["UdpOutDatagrams", "Udp6OutDatagrams"],
         /// Datagrams refused because the transmit queue was full.

@@ -21,7 +21,7 @@ pub(in crate::transport::tcp) struct SynReceived {
 
 impl SynReceived {
     /// Answers the peer's SYN, which crossed ours.
-    pub(super) fn start(
+    pub(in crate::transport::tcp) fn start(
         cx: &mut Cx<'_>,
         opts: &SocketOptions,
         mut opening: Opening,

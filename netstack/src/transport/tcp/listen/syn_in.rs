@@ -44,7 +44,9 @@ impl TcpEngine {
             .listeners
             .find(&self.sockets, key, meta, self.secrets.select)
         else {
-            self.no_such_flow(cx, key, &segment);
+            if !self.offer_in(cx, key, meta, &segment, recycled) {
+                self.no_such_flow(cx, key, &segment);
+            }
             return;
         };
         // RFC 9293, 3.10.7.2: first RST, then ACK, then SYN.

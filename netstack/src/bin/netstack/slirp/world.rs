@@ -1,0 +1,268 @@
+//! The loop: one thread, one epoll instance, the stack and everything around it.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use netstack::network::IfaceId;
+use netstack::socket::SocketId;
+use netstack::socket::intercept::Intercepted;
+use netstack::time::{Duration, Instant};
+use nix::sys::epoll::{EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use serde_json::{Map, Value, json};
+
+use super::api::{self, Api};
+use super::dhcp::Dhcp;
+use super::flows::Flows;
+use super::forwards::{Forwards, Rule};
+use super::pings::Pings;
+use super::relays::Relays;
+use super::shared::{Owner, Shared};
+use super::table::{Key, Token};
+use super::wire::Wire;
+
+const EVENTS_MAX: usize = 256;
+/// How often to look for what has been idle for too long.
+const SWEEP_EVERY: Duration = Duration::from_secs(10);
+
+/// Everything.
+pub(super) struct World {
+    cx: Shared,
+    wire: Wire,
+    interceptor: SocketId,
+    relays: Relays,
+    flows: Flows,
+    pings: Pings,
+    forwards: Forwards,
+    dhcp: Option<Dhcp>,
+    api: Option<Api>,
+    exit: Option<OwnedFd>,
+    signals: Option<SignalFd>,
+    /// The interface takes no more for now.
+    blocked: bool,
+    sweep_at: Instant,
+    /// Kept for its memory.
+    changed: Vec<SocketId>,
+}
+
+impl World {
+    /// Puts the parts together. `interceptor` is that of the interface.
+    pub(super) fn new(mut cx: Shared, wire: Wire, interceptor: SocketId) -> io::Result<Self> {
+        if let Some(fd) = wire.fd() {
+            cx.watch(fd, EpollFlags::EPOLLIN, Token::Tap)?;
+        }
+        cx.owners.insert(interceptor, Owner::Interceptor);
+        let sweep_at = cx.clock.now() + SWEEP_EVERY;
+        Ok(Self {
+            cx,
+            wire,
+            interceptor,
+            relays: Relays::default(),
+            flows: Flows::default(),
+            pings: Pings::default(),
+            forwards: Forwards::default(),
+            dhcp: None,
+            api: None,
+            exit: None,
+            signals: None,
+            blocked: false,
+            sweep_at,
+            changed: Vec::new(),
+        })
+    }
+
+    pub(super) fn serve_dhcp(&mut self, iface: IfaceId) {
+        self.dhcp = Dhcp::start(&mut self.cx, iface);
+        if let Some(dhcp) = &self.dhcp {
+            self.cx.owners.insert(dhcp.socket(), Owner::Dhcp);
+        }
+    }
+
+    pub(super) fn open_api(&mut self, path: &Path) -> io::Result<()> {
+        self.api = Some(Api::open(&self.cx, path)?);
+        Ok(())
+    }
+
+    pub(super) fn forward(&mut self, rule: Rule) -> io::Result<()> {
+        self.forwards.add(&mut self.cx, rule).map(|_| ())
+    }
+
+    /// Ends when anything happens to the descriptor.
+    pub(super) fn exit_with(&mut self, fd: OwnedFd) -> io::Result<()> {
+        self.cx.watch(&fd, EpollFlags::EPOLLIN, Token::Exit)?;
+        self.exit = Some(fd);
+        Ok(())
+    }
+
+    /// Ends in order at SIGINT, SIGTERM and SIGHUP.
+    pub(super) fn exit_at_signals(&mut self) -> io::Result<()> {
+        let set = SigSet::from_iter([Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP]);
+        set.thread_block()?;
+        let flags = SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC;
+        let signals = SignalFd::with_flags(&set, flags)?;
+        self.cx
+            .watch(&signals, EpollFlags::EPOLLIN, Token::Signal)?;
+        self.signals = Some(signals);
+        Ok(())
+    }
+
+    /// Runs until told to end.
+    pub(super) fn run(&mut self) -> io::Result<()> {
+        let mut events = [EpollEvent::empty(); EVENTS_MAX];
+        loop {
+            let timeout = self.timeout();
+            let count = match self.cx.epoll.wait(&mut events, timeout) {
+                Ok(count) => count,
+                Err(nix::Error::EINTR) => 0,
+                Err(error) => return Err(error.into()),
+            };
+            let now = self.cx.clock.now();
+            self.cx.stack.set_now(now);
+            for event in &events[..count] {
+                if let Some(token) = Token::from_u64(event.data())
+                    && self.event(token, event.events(), now)?
+                {
+                    return Ok(());
+                }
+            }
+            if self.cx.stack.poll_timeout().is_some_and(|due| due <= now) {
+                self.cx.stack.handle_timeout(now);
+            }
+            if now >= self.sweep_at {
+                self.sweep_at = now + SWEEP_EVERY;
+                self.pings.sweep(now);
+                self.forwards.sweep(&mut self.cx, now);
+            }
+            self.stack_events();
+            self.relays.run(&mut self.cx);
+            self.transmit()?;
+        }
+    }
+
+    fn timeout(&self) -> EpollTimeout {
+        if self.relays.has_work() || self.cx.stack.has_events() {
+            return EpollTimeout::ZERO;
+        }
+        let due = self.cx.stack.poll_timeout();
+        let due = due.map_or(self.sweep_at, |due| due.min(self.sweep_at));
+        let left = due.since(self.cx.clock.now());
+        let millis = left.as_nanos().div_ceil(1_000_000);
+        EpollTimeout::try_from(i32::try_from(millis).unwrap_or(i32::MAX))
+            .unwrap_or(EpollTimeout::MAX)
+    }
+
+    /// Sees to one descriptor. True to end.
+    fn event(&mut self, token: Token, flags: EpollFlags, now: Instant) -> io::Result<bool> {
+        let cx = &mut self.cx;
+        match token {
+            // Room on the interface is seen to at the end of the round; that it is gone is an error here.
+            Token::Tap if flags == EpollFlags::EPOLLOUT => {}
+            Token::Tap => self.wire.receive(&mut cx.stack, now)?,
+            Token::Exit | Token::Signal => return Ok(true),
+            Token::Relay(key) => self.relays.host_event(cx, key, flags),
+            Token::Flow(key) => self.flows.host_event(cx, key),
+            Token::Ping(key) => self.pings.host_event(cx, key),
+            Token::Forward(key) => self.forwards.host_event(cx, &mut self.relays, key),
+            Token::ApiListener => {
+                if let Some(api) = &mut self.api {
+                    api.accept(cx);
+                }
+            }
+            Token::ApiClient(key) if flags.contains(EpollFlags::EPOLLOUT) => {
+                if let Some(api) = &mut self.api {
+                    api.write(cx, key);
+                }
+            }
+            Token::ApiClient(key) => self.api_request(key),
+        }
+        Ok(false)
+    }
+
+    fn api_request(&mut self, key: Key) {
+        let Some(mut api) = self.api.take() else {
+            return;
+        };
+        if let Some(command) = api.read(&self.cx.plan, key) {
+            let (relays, flows, pings) = (self.relays.len(), self.flows.len(), self.pings.len());
+            let stats = |cx: &Shared, forwards: &Forwards| {
+                let tables = json!({
+                    "connections": relays,
+                    "udp_flows": flows,
+                    "pings": pings,
+                    "forwards": forwards.len(),
+                });
+                stats(cx, tables)
+            };
+            let answer = command
+                .and_then(|command| api::execute(&mut self.cx, &mut self.forwards, command, stats));
+            api.answer(&self.cx, key, answer);
+        }
+        self.api = Some(api);
+    }
+
+    /// Passes on what the stack reports.
+    fn stack_events(&mut self) {
+        let mut changed = std::mem::take(&mut self.changed);
+        self.cx.stack.drain_events(|id, _| changed.push(id));
+        for id in changed.drain(..) {
+            let cx = &mut self.cx;
+            match cx.owners.get(&id).copied() {
+                Some(Owner::Interceptor) => self.intercepted(),
+                Some(Owner::Dhcp) => {
+                    if let Some(dhcp) = &mut self.dhcp {
+                        dhcp.guest_event(cx);
+                    }
+                }
+                Some(Owner::Relay(key)) => self.relays.queue(key),
+                Some(Owner::Flow(key)) => self.flows.guest_event(cx, key),
+                Some(Owner::Client(key)) => self.forwards.guest_event(cx, key),
+                // It was closed meanwhile.
+                None => {}
+            }
+        }
+        self.changed = changed;
+    }
+
+    fn intercepted(&mut self) {
+        let cx = &mut self.cx;
+        while let Some(what) = cx.stack.intercept_next(self.interceptor) {
+            match what {
+                Intercepted::Tcp(offer) => self.relays.offered(cx, offer),
+                Intercepted::Udp(flow) => self.flows.begin(cx, flow),
+                Intercepted::Echo(request) => self.pings.request(cx, &request),
+            }
+        }
+    }
+
+    fn transmit(&mut self) -> io::Result<()> {
+        let now = self.cx.clock.now();
+        let blocked = !self.wire.transmit(&mut self.cx.stack, now)?;
+        if blocked != self.blocked
+            && let Some(fd) = self.wire.fd()
+        {
+            let mut flags = EpollFlags::EPOLLIN;
+            flags.set(EpollFlags::EPOLLOUT, blocked);
+            let mut event = EpollEvent::new(flags, Token::Tap.to_u64());
+            self.cx.epoll.modify(fd, &mut event)?;
+            self.blocked = blocked;
+        }
+        Ok(())
+    }
+}
+
+/// What `netstack stats` shows.
+fn stats(cx: &Shared, tables: Value) -> Value {
+    let own: Map<String, Value> = cx
+        .counters
+        .iter()
+        .map(|(name, value)| (name.to_owned(), value.into()))
+        .collect();
+    json!({
+        "program": "slirp",
+        "tables": tables,
+        "counters": own,
+        "stack": crate::stats::of_stack(&cx.stack),
+    })
+}
