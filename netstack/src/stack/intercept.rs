@@ -68,7 +68,12 @@ pub(super) fn is_host_address(addr: IpAddr) -> bool {
             let first = v4.octets()[0];
             first != 0 && first < 224 && !v4.is_loopback()
         }
-        IpAddr::V6(v6) => !v6.is_unspecified() && !v6.is_loopback() && !v6.is_multicast(),
+        // An IPv4 address in IPv6's form is none on a wire (RFC 4291, 2.5.5.2), and a host's socket would
+        // take it for the IPv4 address, 127.0.0.1 included.
+        IpAddr::V6(v6) => {
+            let mapped = v6.to_ipv4_mapped().is_some() || v6.to_bits() >> 32 == 0;
+            !mapped && !v6.is_multicast()
+        }
     }
 }
 
@@ -429,5 +434,39 @@ fn quoted_header(src: IpAddr, dst: IpAddr, proto: u8) -> Vec<u8> {
         }
         // A packet has one family.
         _ => Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn which_addresses_a_host_can_have() {
+        for never in [
+            "0.0.0.0",
+            "0.1.2.3",
+            "127.0.0.1",
+            "224.0.0.1",
+            "240.0.0.1",
+            "255.255.255.255",
+            "::",
+            "::1",
+            "::7f00:1",
+            "::ffff:127.0.0.1",
+            "::ffff:192.0.2.1",
+            "ff02::1",
+        ] {
+            assert!(!is_host_address(never.parse().unwrap()), "{never}");
+        }
+        for may in [
+            "10.0.2.2",
+            "223.255.255.255",
+            "2001:db8::1",
+            "fd00::2",
+            "64:ff9b::1",
+        ] {
+            assert!(is_host_address(may.parse().unwrap()), "{may}");
+        }
     }
 }

@@ -87,8 +87,10 @@ impl Plan {
         if self.network.contains(ip) {
             return Target::Nowhere(Unreachable::Host);
         }
-        // The stack takes no such packets; here it would open the host's loopback interface.
-        if ip.is_unspecified() || ip.is_loopback() || ip.is_multicast() {
+        // The stack takes no such packets; here they would open the host's loopback interface. And only the
+        // virtual network's own family leads outside.
+        let other_family = ip.is_ipv4() != self.gateway.is_ipv4();
+        if other_family || ip.is_unspecified() || ip.is_loopback() || ip.is_multicast() {
             return Target::Nowhere(Unreachable::Network);
         }
         Target::Host(to)
@@ -157,6 +159,8 @@ mod tests {
             "0.0.0.0:80",
             "[::]:80",
             "[::1]:80",
+            "[::ffff:127.0.0.1]:80",
+            "[2001:db8::1]:80",
         ] {
             assert_eq!(lead(&plan, to), nowhere(Unreachable::Network), "{to}");
         }
