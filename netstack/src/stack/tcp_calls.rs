@@ -18,6 +18,11 @@ impl Stack {
         &mut self.tcp_config
     }
 
+    /// Forgets what TCP knows of peers (`ip tcp_metrics flush all`).
+    pub fn tcp_forget_peers(&mut self) {
+        self.tcp.forget_peers();
+    }
+
     /// Opens a TCP socket of IPv4.
     pub fn tcp_open(&mut self) -> SocketId {
         self.tcp_open_of(Family::V4)

@@ -52,7 +52,11 @@ enum Step {
     Set(String, String),
     /// `nstat`, and with a name `nstat | grep NAME`: that counter must have moved.
     Counters(Option<String>),
-    /// Nothing that matters here (restoring the host's settings, flushing its caches).
+    /// `A || B`: the second if the first fails.
+    Either(Vec<Step>, Vec<Step>),
+    /// `ip tcp_metrics flush`.
+    ForgetPeers,
+    /// Nothing that matters here (restoring the host's settings).
     Nothing,
 }
 
@@ -73,6 +77,11 @@ impl Runner<'_> {
     fn step(&mut self, step: &Step) -> Result<(), String> {
         match step {
             Step::Nothing | Step::Counters(_) => Ok(()),
+            Step::Either(first, second) => {
+                let tried = first.iter().try_for_each(|step| self.step(step));
+                tried.or_else(|_| second.iter().try_for_each(|step| self.step(step)))
+            }
+            Step::ForgetPeers => self.target.forget_peers(),
             Step::Defaults => {
                 for (name, value) in DEFAULTS {
                     match self.target.set(name, value) {
@@ -125,6 +134,10 @@ fn steps(text: &str) -> Result<Vec<Step>, String> {
     let text = text.replace("\\\n", " ");
     for line in text.lines().flat_map(|line| line.split(';')) {
         let line = line.split('#').next().unwrap_or_default();
+        if let Some((first, second)) = line.split_once("||") {
+            all.push(Step::Either(steps(first)?, steps(second)?));
+            continue;
+        }
         let mut words = words(line);
         // Where the output goes does not matter: `> /dev/null 2>&1`.
         if let Some(at) = words.iter().position(|word| word.contains('>')) {
@@ -141,7 +154,7 @@ fn steps(text: &str) -> Result<Vec<Step>, String> {
             "nstat" => all.push(counters(&words)?),
             "echo" => return Err(format!("'{}' is not supported", line.trim())),
             "true" => all.push(Step::Nothing),
-            "ip" if line.contains("tcp_metrics flush") => all.push(Step::Nothing),
+            "ip" if line.contains("tcp_metrics flush") => all.push(Step::ForgetPeers),
             _ if name.starts_with("sysctl_restore") => all.push(Step::Nothing),
             _ => return Err(format!("the command '{}' is not supported", line.trim())),
         }
@@ -226,6 +239,9 @@ mod tests {
             steps("nstat | grep TcpExtX > /dev/null 2>&1").unwrap(),
             [Step::Counters(Some("TcpExtX".to_owned()))]
         );
+        let either = Step::Either(vec![set("a.b", "1")], vec![Step::ForgetPeers]);
+        let text = "sysctl -q a.b=1 &> /dev/null ||\\\n ip tcp_metrics flush all";
+        assert_eq!(steps(text).unwrap(), [either]);
         assert!(steps("tc qdisc add dev tun0 root fq").is_err());
         assert!(steps("rm -rf /").is_err());
     }

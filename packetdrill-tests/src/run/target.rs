@@ -85,6 +85,12 @@ pub trait Target {
     /// [`SettingError`].
     fn set(&mut self, name: &str, value: &str) -> Result<(), SettingError>;
 
+    /// Forgets what is known of peers (`ip tcp_metrics flush all`).
+    ///
+    /// # Errors
+    /// The target itself has failed.
+    fn forget_peers(&mut self) -> Result<(), String>;
+
     /// The SNMP counters by the names of nstat (`TcpExtListenDrops`).
     ///
     /// # Errors

@@ -337,6 +337,11 @@ impl TcpEngine {
         !self.waiting.is_empty()
     }
 
+    /// Forgets what is known of peers: proofs and Fast Open cookies.
+    pub fn forget_peers(&mut self) {
+        self.peers.clear();
+    }
+
     /// Number of sockets.
     pub fn socket_len(&self) -> usize {
         self.sockets.len()

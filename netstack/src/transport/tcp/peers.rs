@@ -114,6 +114,11 @@ impl Peers {
         }
     }
 
+    /// Forgets everybody.
+    pub(super) fn clear(&mut self) {
+        self.places = Vec::new();
+    }
+
     /// What is known for opening a connection fast.
     pub(super) fn fast_open(&self, key: &FlowKey) -> FastOpenMemory {
         self.find(key)

@@ -140,6 +140,10 @@ impl Target for Kernel {
         fs::write(path, value).map_err(|error| SettingError::Invalid(error.to_string()))
     }
 
+    fn forget_peers(&mut self) -> Result<(), String> {
+        namespace::ip("tcp_metrics flush all")
+    }
+
     fn counters(&self) -> Result<Vec<(String, u64)>, String> {
         // The namespace belongs to this thread.
         ["netstat", "snmp"]

@@ -66,7 +66,7 @@ pub(super) fn enter(addresses: &Addresses) -> Result<Iface, String> {
 }
 
 /// Runs iproute2 in this thread's namespace.
-fn ip(line: &str) -> Result<(), String> {
+pub(super) fn ip(line: &str) -> Result<(), String> {
     let output = Command::new("ip")
         .args(line.split(' '))
         .output()

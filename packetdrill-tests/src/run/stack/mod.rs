@@ -181,6 +181,11 @@ impl Target for Netstack {
         options::set(&mut self.stack, name, value)
     }
 
+    fn forget_peers(&mut self) -> Result<(), String> {
+        self.stack.tcp_forget_peers();
+        Ok(())
+    }
+
     fn counters(&self) -> Result<Vec<(String, u64)>, String> {
         let stats = self.stack.stats();
         let all = stats
