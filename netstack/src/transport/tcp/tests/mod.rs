@@ -1,6 +1,7 @@
 //! The engine as a whole, against itself and against models.
 
 mod connection;
+mod fast_open;
 mod harness;
 mod listen;
 mod listen_group;
