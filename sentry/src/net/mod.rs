@@ -53,6 +53,35 @@ pub struct SendMeta<'a> {
     pub flags: i32,
 }
 
+/// Sends `src` as a stream through `send`, which takes a piece (the last one?) and says how much of it went.
+/// Guest memory is read before, as it may fault; what there was no room for is read again by the next
+/// attempt.
+///
+/// # Errors
+/// EFAULT, and those of `send`, if nothing went before.
+fn send_pieces(
+    src: &mut dyn IoSrc,
+    piece_max: usize,
+    mut send: impl FnMut(&[u8], bool) -> Result<usize, Errno>,
+) -> Result<usize, Errno> {
+    let mut total = 0;
+    loop {
+        let mut piece = vec![0; src.remaining().min(piece_max)];
+        let taken = match src.take(&mut piece) {
+            // A piece that faults half-way is not sent.
+            Ok(count) if count < piece.len() => Err(Errno::EFAULT),
+            result => result,
+        };
+        let last = src.remaining() == 0;
+        match taken.and_then(|count| send(&piece[..count], last)) {
+            Ok(count) if count < piece.len() || last => return Ok(total + count),
+            Ok(count) => total += count,
+            Err(_) if total > 0 => return Ok(total),
+            Err(error) => return Err(error),
+        }
+    }
+}
+
 /// What was received.
 #[derive(Default)]
 pub struct Received {

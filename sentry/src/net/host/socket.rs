@@ -9,7 +9,9 @@ use super::{messages, options, sys};
 use crate::fs::host::poller::{self, Watch};
 use crate::mm::io::{IoDst, IoSrc};
 use crate::net::addr::family;
-use crate::net::{Caller, Received, SendMeta, Shutdown, Socket, SocketType, option_int};
+use crate::net::{
+    Caller, Received, SendMeta, Shutdown, Socket, SocketType, option_int, send_pieces,
+};
 use crate::vfs::creds::cap;
 use crate::wait::{Ready, WaitQueue};
 
@@ -64,23 +66,10 @@ impl HostSocket {
 
     /// Sends all of `src` as a stream: pieces, until the host takes no more.
     fn send_stream(&self, src: &mut dyn IoSrc, flags: i32) -> Result<usize, Errno> {
-        let mut total = 0;
-        loop {
-            // What the host has no room for is read again by the next attempt.
-            let mut piece = vec![0; src.remaining().min(PIECE_MAX)];
-            let taken = match src.take(&mut piece) {
-                Err(_) if total > 0 => return Ok(total),
-                result => result?,
-            };
-            let last = src.remaining() == 0;
+        send_pieces(src, PIECE_MAX, |piece, last| {
             let more = if last { 0 } else { libc::MSG_MORE };
-            match sys::send(self.fd(), &piece[..taken], None, &[], flags | more) {
-                Ok(count) if count < taken || last => return Ok(total + count),
-                Ok(count) => total += count,
-                Err(_) if total > 0 => return Ok(total),
-                Err(error) => return Err(error),
-            }
-        }
+            sys::send(self.fd(), piece, None, &[], flags | more)
+        })
     }
 
     fn send_datagram(

@@ -11,7 +11,7 @@ use super::endpoint::{Endpoint, PIECE_MAX, destination, domain, guest_addr};
 use super::options;
 use crate::mm::io::{IoDst, IoSrc};
 use crate::net::addr::family;
-use crate::net::{Caller, Received, SendMeta, Shutdown, Socket, SocketType};
+use crate::net::{Caller, Received, SendMeta, Shutdown, Socket, SocketType, send_pieces};
 use crate::vfs::creds::cap;
 use crate::wait::{Ready, WaitQueue};
 
@@ -92,19 +92,7 @@ impl Socket for TcpSocket {
             Some(addr) if fast_open => Some(destination(self.family, addr)?),
             _ => None,
         };
-        let mut total = 0;
-        loop {
-            // Guest memory is read before the stack is locked: it may fault. What the stack has no
-            // room for is read again by the next attempt.
-            let mut piece = vec![0; src.remaining().min(PIECE_MAX)];
-            let taken = match src.take(&mut piece) {
-                Err(_) if total > 0 => return Ok(total),
-                // A piece that faults half-way is not sent.
-                Ok(count) if count < piece.len() && total > 0 => return Ok(total),
-                Ok(count) if count < piece.len() => return Err(Errno::EFAULT),
-                result => result?,
-            };
-            let last = src.remaining() == 0;
+        send_pieces(src, PIECE_MAX, |piece, last| {
             let how = SendHow {
                 more: has(libc::MSG_MORE) || !last,
                 end_of_record: has(libc::MSG_EOR) && last,
@@ -112,18 +100,9 @@ impl Socket for TcpSocket {
                 to,
                 waits: false,
             };
-            let sent = self
-                .endpoint
-                .call(|stack, id| stack.tcp_send_with(id, &piece[..taken], how));
-            match sent {
-                Ok(count) => total += count,
-                Err(_) if total > 0 => return Ok(total),
-                Err(error) => return Err(error),
-            }
-            if last || sent.is_ok_and(|count| count < taken) {
-                return Ok(total);
-            }
-        }
+            self.endpoint
+                .call(|stack, id| stack.tcp_send_with(id, piece, how))
+        })
     }
 
     fn recv(&self, dst: &mut dyn IoDst, flags: i32) -> Result<Received, Errno> {
