@@ -20,7 +20,7 @@ use crate::link::Device;
 use crate::network::IfaceId;
 use crate::socket::SocketId;
 use crate::stack::Stack;
-use crate::time::Instant;
+use crate::time::{Duration, Instant};
 
 /// Devices that one stack can have.
 pub const DEVICES_MAX: usize = 16;
@@ -152,6 +152,27 @@ impl Net {
     /// for costs one wake. Notify the waiter for whatever else should end the wait.
     pub fn park(&self, waiter: &Waiter, deadline: Option<Instant>) -> bool {
         self.inner().park(waiter, deadline)
+    }
+
+    /// Waits until peers have acknowledged everything that was sent, the ends of streams too, but no
+    /// longer than `limit`. True if they have. For whoever is about to end the process, and the stack
+    /// with it: what is still queued then would be lost, where a kernel goes on sending.
+    pub fn drain(&self, limit: Duration) -> bool {
+        /// Between two looks; nobody tells when a closed connection is done.
+        const STEPS_MS: [u64; 4] = [1, 2, 5, 10];
+        let waiter = self.waiter();
+        let end = self.now() + limit;
+        let mut steps = STEPS_MS.iter();
+        let mut step = Duration::ZERO;
+        while self.with(|stack| stack.tcp_undelivered()) > 0 {
+            let now = self.now();
+            if now >= end {
+                return false;
+            }
+            step = steps.next().map_or(step, |ms| Duration::from_millis(*ms));
+            self.park(&waiter, Some(end.min(now + step)));
+        }
+        true
     }
 
     /// How often threads were woken.

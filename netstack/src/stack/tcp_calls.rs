@@ -23,6 +23,12 @@ impl Stack {
         self.tcp.forget_peers();
     }
 
+    /// TCP connections with data, or an end of the stream, that the peer has not acknowledged, those that
+    /// applications have closed included.
+    pub fn tcp_undelivered(&self) -> usize {
+        self.tcp.undelivered_len()
+    }
+
     /// Opens a TCP socket of IPv4.
     pub fn tcp_open(&mut self) -> SocketId {
         self.tcp_open_of(Family::V4)

@@ -1,9 +1,12 @@
 //! Cases with traffic between the machine and the sandbox. Both directions go through netstack: a
 //! capture on the machine's side of the link shows the connections, from SYN to FIN.
 
+use std::io::Read;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::Path;
 use std::time::{Duration, Instant};
+
+use nix::sys::socket::{setsockopt, sockopt::RcvBuf};
 
 use crate::flows::{Flow, Flows};
 use crate::run::{self, Outcome, Server};
@@ -42,6 +45,11 @@ pub(crate) const ALL: &[NetworkCase] = &[
         name: "curl_inside",
         needs: &["python3", "curl"],
         check: curl_inside,
+    },
+    NetworkCase {
+        name: "written_before_the_end",
+        needs: &["python3"],
+        check: written_before_the_end,
     },
     NetworkCase {
         name: "iperf3_inside",
@@ -218,6 +226,32 @@ fn redis() -> Outcome {
         Ok(())
     } else {
         Err(format!("unexpected: {text}{}", server.output()))
+    }
+}
+
+/// A program writes and ends at once; the peer, whose window is small, gets it all the same, as from a
+/// kernel that outlives the program.
+fn written_before_the_end() -> Outcome {
+    const LEN: usize = 1 << 20;
+    let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 8005)).map_err(|e| e.to_string())?;
+    setsockopt(&listener, RcvBuf, &4096).map_err(|e| e.to_string())?;
+    let reader = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept()?;
+        let mut data = Vec::new();
+        stream.read_to_end(&mut data)?;
+        Ok::<usize, std::io::Error>(data.len())
+    });
+    let script = format!(
+        "exec python3 -c \"import socket, os; s = socket.create_connection(('{MACHINE}', 8005)); \
+         s.sendall(bytes({LEN})); os._exit(0)\""
+    );
+    let inside = run::finish(run::sandboxed_at(SANDBOX, &script))?;
+    if !inside.status.success() {
+        return Err(inside.describe());
+    }
+    match reader.join().expect("the reader") {
+        Ok(LEN) => Ok(()),
+        other => Err(format!("{other:?} of {LEN} bytes arrived")),
     }
 }
 

@@ -40,6 +40,7 @@ impl Kernel {
             if let Some(status) = ended.get(&1).copied() {
                 drop(ended);
                 self.finish_console(1);
+                self.network.drain();
                 return status;
             }
             self.ended_changed.wait(&mut ended);

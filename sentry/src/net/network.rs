@@ -54,6 +54,16 @@ impl Network {
         })
     }
 
+    /// Lets connections deliver what was written to them before everything ends, for a bounded time: the
+    /// stack ends with the sandbox, where the host's kernel outlives its processes.
+    pub(crate) fn drain(&self) {
+        /// A peer that does not take it in this time has to do without.
+        const LIMIT: std::time::Duration = std::time::Duration::from_secs(1);
+        if let Internet::Stack(inet) = &self.internet {
+            inet.net().drain(LIMIT);
+        }
+    }
+
     /// The network stack, if the guest has one of its own.
     pub fn inet(&self) -> Option<&Inet> {
         match &self.internet {

@@ -342,6 +342,19 @@ impl TcpEngine {
         self.peers.clear();
     }
 
+    /// Connections with data, or an end of the stream, that the peer has not acknowledged.
+    pub fn undelivered_len(&self) -> usize {
+        let pending = |socket: &Socket| {
+            socket
+                .connection()
+                .is_some_and(|c| c.phase != Phase::Closed && c.snd.una.before(c.snd.end()))
+        };
+        self.sockets
+            .iter()
+            .filter(|(_, socket)| pending(socket))
+            .count()
+    }
+
     /// Number of sockets.
     pub fn socket_len(&self) -> usize {
         self.sockets.len()
