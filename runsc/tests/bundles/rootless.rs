@@ -99,7 +99,9 @@ fn bundles_of_an_ordinary_user() {
     assert_eq!(made.code, 0, "{made:?}");
     let exec = verb(&["exec", "c", "sh", "-c", "echo inside; exit 4"]);
     assert_eq!((exec.code, &*exec.stdout), (4, "inside\n"), "{exec:?}");
-    assert!(verb(&["ps", "c"]).stdout.contains("sleep"));
+    world.until("the shell has become sleep", || {
+        verb(&["ps", "c"]).stdout.contains("sleep")
+    });
     assert!(verb(&["list"]).stdout.contains("nobody"));
     assert_eq!(verb(&["kill", "c", "KILL"]).code, 0);
     world.until("stopped", || {

@@ -229,21 +229,24 @@ fn redis() -> Outcome {
     }
 }
 
-/// A program writes and ends at once; the peer, whose window is small, gets it all the same, as from a
-/// kernel that outlives the program.
+/// A program writes, tells so by another connection, and ends at once. Only then does the peer, whose
+/// window is small, begin to read; it gets everything, as from a kernel that outlives the program.
 fn written_before_the_end() -> Outcome {
-    const LEN: usize = 1 << 20;
+    const LEN: usize = 128 << 10;
     let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 8005)).map_err(|e| e.to_string())?;
     setsockopt(&listener, RcvBuf, &4096).map_err(|e| e.to_string())?;
     let reader = std::thread::spawn(move || {
         let (mut stream, _) = listener.accept()?;
+        stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+        let _written = listener.accept()?;
         let mut data = Vec::new();
         stream.read_to_end(&mut data)?;
         Ok::<usize, std::io::Error>(data.len())
     });
     let script = format!(
-        "exec python3 -c \"import socket, os; s = socket.create_connection(('{MACHINE}', 8005)); \
-         s.sendall(bytes({LEN})); os._exit(0)\""
+        "exec python3 -c \"import socket, os; s = socket.socket(); \
+         s.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20); s.connect(('{MACHINE}', 8005)); \
+         s.sendall(bytes({LEN})); socket.create_connection(('{MACHINE}', 8005)); os._exit(0)\""
     );
     let inside = run::finish(run::sandboxed_at(SANDBOX, &script))?;
     if !inside.status.success() {
