@@ -58,12 +58,10 @@ pub fn receive(over: &UnixStream) -> io::Result<OwnedFd> {
     let mut owned = Vec::new();
     for control in message.cmsgs()? {
         if let ControlMessageOwned::ScmRights(numbers) = control {
-            // SAFETY: the kernel has installed these for this message, and nobody else knows them.
-            owned.extend(
-                numbers
-                    .into_iter()
-                    .map(|n| unsafe { OwnedFd::from_raw_fd(n) }),
-            );
+            for number in numbers {
+                // SAFETY: the kernel has installed it for this message, and nobody else knows it.
+                owned.push(unsafe { OwnedFd::from_raw_fd(number) });
+            }
         }
     }
     match <[OwnedFd; 1]>::try_from(owned) {

@@ -16,7 +16,7 @@
 //! | `timers`, `timer_heap`, `timeouts`, `rtt` | time |
 //! | `close`, `time_wait` | the end |
 //! | `intercept` | SYNs to any address, offered to the embedder |
-//! | `calls`, `call_io`, `call_options`, `info`, `chrono` | what applications do |
+//! | `calls`, `connect`, `call_io`, `call_options`, `info`, `chrono` | what applications do |
 //! | `peers` | what is remembered of peers |
 //! | `flow`, `isn`, `cookies`, `seq`, `segment`, `config`, `options` | leaves |
 
@@ -29,6 +29,7 @@ mod chrono;
 mod close;
 mod config;
 mod congestion;
+mod connect;
 mod cookies;
 mod delack;
 mod ecn;
