@@ -4,9 +4,11 @@
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::net::{Ipv4Addr, SocketAddr};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::OnceLock;
 use std::thread::JoinHandle;
 
 use nix::mount::{MsFlags, mount};
@@ -17,6 +19,19 @@ pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_netstack");
 pub(crate) const GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 2);
 /// "nobody".
 const UID: u32 = 65_534;
+
+/// The program where an ordinary user can execute it: a checkout below root's home is closed to others.
+pub(crate) fn for_everybody() -> &'static Path {
+    static COPY: OnceLock<PathBuf> = OnceLock::new();
+    COPY.get_or_init(|| {
+        let name = format!("netstack-slirp-{}", std::process::id());
+        let copy = std::env::temp_dir().join(name);
+        std::fs::copy(PROGRAM, &copy).expect("room for a copy of the program");
+        let mode = std::fs::Permissions::from_mode(0o755);
+        std::fs::set_permissions(&copy, mode).expect("a copy of our own");
+        copy
+    })
+}
 
 /// Runs `test` in a host of its own, whose /dev/net/tun everybody may open.
 pub(crate) fn on_a_host(test: impl FnOnce() + Send + 'static) {
@@ -59,7 +74,7 @@ impl Slirp {
     /// With `options` only.
     pub(crate) fn start_plain(options: &[&str]) -> Self {
         let namespace = new_namespace();
-        let mut program = Command::new(PROGRAM)
+        let mut program = Command::new(for_everybody())
             .arg("slirp")
             .args(["--ready-fd", "1", "--exit-fd", "0"])
             .args(options)
