@@ -7,7 +7,7 @@ use std::net::{Shutdown, TcpStream as KernelStream, UdpSocket as KernelUdp};
 use std::process::Command;
 use std::time::Duration;
 
-use common::{HOST, host, in_namespace, ours, start_on};
+use common::{HOST, host, in_namespace, ours, skip, start_on};
 use netstack::host::{Net, Pinger, TcpListener, UdpSocket};
 use netstack::link::MacAddr;
 use netstack::link::af_packet::AfPacketDevice;
@@ -19,7 +19,7 @@ fn start_on_veth() -> Option<Net> {
     match Command::new("ip").args(arguments.split(' ')).status() {
         Ok(status) => assert!(status.success(), "ip {arguments}"),
         Err(error) => {
-            eprintln!("SKIPPED: no ip program ({error}); install iproute2");
+            skip(&format!("no ip program ({error}); install iproute2"));
             return None;
         }
     }

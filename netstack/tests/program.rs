@@ -3,12 +3,12 @@
 mod common;
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::net::{Shutdown, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 
 use common::stream::{amount, consume, produce};
-use common::{HOST, OURS, host, in_namespace, ours};
+use common::{HOST, OURS, host, in_namespace, kernel_listens, ours, skip};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_netstack");
 const DEVICE: [&str; 6] = [
@@ -128,10 +128,7 @@ fn curl_gets_a_large_file_and_a_listing() {
                 );
                 assert!(output.stdout == data, "the file arrives as it is");
             }
-            Err(error) => {
-                eprintln!("SKIPPED: no curl program ({error}); install curl");
-                return;
-            }
+            Err(error) => return skip(&format!("no curl program ({error}); install curl")),
         }
         let listing = curl("/").unwrap();
         assert!(String::from_utf8_lossy(&listing.stdout).contains("big.bin"));
@@ -189,6 +186,8 @@ fn a_gibibyte_comes_back_whole_through_loss_and_reordering() {
 #[test]
 fn nc_talks_to_the_kernel() {
     in_namespace(|| {
+        // The address is there only once the program has made the interface: listen on all.
+        let listener = kernel_listens("0.0.0.0:8080");
         let mut child = Command::new(PROGRAM)
             .arg("nc")
             .args(DEVICE)
@@ -197,8 +196,6 @@ fn nc_talks_to_the_kernel() {
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        // The address is there only once the program has made the interface: listen on all.
-        let listener = TcpListener::bind("0.0.0.0:8080").unwrap();
         child.stdin.take().unwrap().write_all(b"question").unwrap();
         let (mut stream, _) = listener.accept().unwrap();
         let mut question = String::new();
@@ -271,6 +268,7 @@ fn ordinary_programs_reach_us_over_both_families() {
 #[test]
 fn nc_talks_to_the_kernel_over_ipv6() {
     in_namespace(|| {
+        let listener = kernel_listens("[::]:8080");
         let mut child = Command::new(PROGRAM)
             .arg("nc")
             .args(DEVICE6)
@@ -279,7 +277,6 @@ fn nc_talks_to_the_kernel_over_ipv6() {
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        let listener = TcpListener::bind("[::]:8080").unwrap();
         child.stdin.take().unwrap().write_all(b"question").unwrap();
         let (mut stream, peer) = listener.accept().unwrap();
         assert_eq!(peer.ip().to_string(), "fd00:9::2");

@@ -7,7 +7,7 @@ use std::net::{SocketAddr, UdpSocket as KernelUdp};
 use std::process::Command;
 use std::time::Duration;
 
-use common::{HOST, Kind, OURS, host, in_namespace, ours, start};
+use common::{HOST, Kind, OURS, host, in_namespace, ours, skip, start};
 use netstack::host::{Pinger, UdpSocket};
 
 const TIMEOUT: Option<Duration> = Some(Duration::from_secs(10));
@@ -18,7 +18,7 @@ fn kernel_pings(kind: Kind, size: &str) {
     let arguments = ["-c", "3", "-i", "0.01", "-W", "5", "-s", size, &target];
     match Command::new("ping").args(arguments).output() {
         Ok(output) => assert!(output.status.success(), "{output:?}"),
-        Err(error) => eprintln!("SKIPPED: no ping program ({error}); install iputils-ping"),
+        Err(error) => skip(&format!("no ping program ({error}); install iputils-ping")),
     }
 }
 

@@ -10,7 +10,7 @@ use std::net::{
 use std::process::Command;
 use std::time::Duration;
 
-use common::{HOST6, Kind, OURS, OURS6, host, host6, in_namespace, ours6, start};
+use common::{HOST6, Kind, OURS, OURS6, host, host6, in_namespace, ours6, skip, start};
 use netstack::host::{Pinger, TcpListener, TcpStream, UdpSocket};
 use netstack::network::addr::Cidr;
 use netstack::stack::AddressState;
@@ -25,7 +25,7 @@ fn kernel_pings(kind: Kind, size: &str) {
     ];
     match Command::new("ping").args(arguments).output() {
         Ok(output) => assert!(output.status.success(), "{output:?}"),
-        Err(error) => eprintln!("SKIPPED: no ping program ({error}); install iputils-ping"),
+        Err(error) => skip(&format!("no ping program ({error}); install iputils-ping")),
     }
 }
 
