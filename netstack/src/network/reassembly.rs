@@ -84,6 +84,8 @@ pub(crate) struct Reassembly {
     order: BTreeMap<(Instant, u64), FragmentKey>,
     started: u64,
     bytes: usize,
+    /// Sources of the datagrams that others had to make room for, until they are counted.
+    evicted: Vec<IpAddr>,
 }
 
 #[derive(Debug)]
@@ -106,6 +108,7 @@ impl Reassembly {
             order: BTreeMap::new(),
             started: 0,
             bytes: 0,
+            evicted: Vec::new(),
         }
     }
 
@@ -159,6 +162,11 @@ impl Reassembly {
         self.bytes
     }
 
+    /// The source of a datagram that was dropped for want of room and has not been told of yet.
+    pub(crate) fn next_evicted(&mut self) -> Option<IpAddr> {
+        self.evicted.pop()
+    }
+
     /// When the first datagram's time ends.
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         self.order.keys().next().map(|(deadline, _)| *deadline)
@@ -193,6 +201,7 @@ impl Reassembly {
             };
             let oldest = *oldest;
             self.forget(&oldest);
+            self.evicted.push(oldest.src);
         }
         true
     }

@@ -47,6 +47,9 @@ impl Stack {
             }
             Reassembled::Refused => self.net.stats.ip(src).reasm_fails += 1,
         }
+        while let Some(evicted) = self.reassembly.next_evicted() {
+            self.net.stats.ip(evicted).reasm_fails += 1;
+        }
     }
 
     /// A datagram is whole: it goes on as if it had come in one piece. `last` is the fragment that was

@@ -1,6 +1,7 @@
 //! Two stacks wired back to back, stepped in virtual time.
 
 mod arp;
+mod attacks;
 mod fragments;
 mod hostile;
 mod icmp;

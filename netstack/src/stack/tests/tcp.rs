@@ -4,7 +4,7 @@ use crate::socket::Shutdown;
 use crate::socket::tcp::{TcpOption, TcpState};
 
 /// A listener on B, a connection to it from A, and what B accepted.
-fn connect(wire: &mut Wire) -> (SocketId, SocketId, SocketId) {
+pub(super) fn connect(wire: &mut Wire) -> (SocketId, SocketId, SocketId) {
     let to = wire.at(B, 80);
     let listener = wire.stack(B).tcp_open();
     wire.stack(B).tcp_bind(listener, any_addr(80)).unwrap();

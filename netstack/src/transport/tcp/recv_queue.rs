@@ -273,8 +273,8 @@ impl RecvQueue {
     }
 
     /// Drops what lies beyond holes from the far end, until the queue costs at most `limit`.
-    /// Returns true if something was dropped (Linux `tcp_prune_ofo_queue`).
-    pub(super) fn prune(&mut self, limit: usize) -> bool {
+    /// Returns how many ranges were dropped (Linux `tcp_prune_ofo_queue`).
+    pub(super) fn prune(&mut self, limit: usize) -> usize {
         let before = self.ahead.len();
         while self.charged() > limit || self.ahead.len() > AHEAD_MAX {
             let Some((_, bytes)) = self.ahead.pop() else {
@@ -282,8 +282,8 @@ impl RecvQueue {
             };
             self.ahead_len -= bytes.len();
         }
-        let dropped = self.ahead.len() < before;
-        if dropped {
+        let dropped = before - self.ahead.len();
+        if dropped > 0 {
             self.forget_stale_marks();
         }
         dropped

@@ -292,7 +292,7 @@ impl Connection {
         }
     }
 
-    fn ahead_of_hole(&mut self, cx: &Cx<'_>, seq: Seq, data: Bytes, fin_at: Option<Seq>) {
+    fn ahead_of_hole(&mut self, cx: &mut Cx<'_>, seq: Seq, data: Bytes, fin_at: Option<Seq>) {
         self.counters.rcv_ooopack += 1;
         self.acks.pending = true;
         self.acks.now = true;
@@ -308,7 +308,7 @@ impl Connection {
         }
         // Small ranges cost more than their bytes: what exceeds the buffer goes, the furthest first.
         let limit = self.rcv.window.buffer as usize;
-        self.rcv.queue.prune(limit);
+        cx.stats.ofo_pruned += self.rcv.queue.prune(limit) as u64;
     }
 
     /// The peer's FIN is in order.

@@ -66,6 +66,8 @@ counters! {
         challenge_acks = "TcpExtTCPChallengeACK",
         /// SYNs on synchronised connections.
         syn_challenge = "TcpExtTCPSYNChallenge",
+        /// Ranges dropped from beyond a hole, because the receive buffer was full.
+        ofo_pruned = "TcpExtOfoPruned",
         /// Segments refused by PAWS.
         paws_estab = "TcpExtPAWSEstab",
         /// Acknowledgements that waited for their delay.
