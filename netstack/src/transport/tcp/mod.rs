@@ -49,6 +49,7 @@ mod peers;
 mod rack;
 mod records;
 mod recovery;
+mod recv_blocks;
 mod recv_queue;
 mod rtt;
 mod sack;

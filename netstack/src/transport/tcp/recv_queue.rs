@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use super::recv_blocks::RecvBlocks;
 use super::seq::Seq;
 use crate::buf::{Bytes, BytesMut};
 use arrayvec::ArrayVec;
@@ -37,8 +38,8 @@ pub(super) struct RecvQueue {
     /// Ranges beyond a hole, by start, disjoint.
     ahead: Vec<(Seq, Bytes)>,
     ahead_len: usize,
-    /// Ends of the ranges that most recently grew, latest first (RFC 2018 order of blocks).
-    recent: ArrayVec<Seq, 4>,
+    /// The same, as the peer is told of them.
+    blocks: RecvBlocks,
 }
 
 impl RecvQueue {
@@ -49,7 +50,7 @@ impl RecvQueue {
             ready_len: 0,
             ahead: Vec::new(),
             ahead_len: 0,
-            recent: ArrayVec::new(),
+            blocks: RecvBlocks::default(),
         }
     }
 
@@ -154,6 +155,10 @@ impl RecvQueue {
     /// Stores bytes beyond a hole. Returns the part that was there already, if any (D-SACK).
     pub(super) fn insert_ahead(&mut self, mut seq: Seq, mut data: Bytes) -> Option<(Seq, Seq)> {
         let end = seq + data.len() as u32;
+        if data.is_empty() {
+            return None;
+        }
+        self.blocks.add(seq, end);
         // First range that touches or follows us.
         let mut at = self
             .ahead
@@ -173,7 +178,6 @@ impl RecvQueue {
                 seq = start;
             }
             if stop.at_or_after(end) {
-                self.note_recent(end);
                 return duplicate;
             }
             data = data.split_off((stop - seq) as usize);
@@ -181,7 +185,6 @@ impl RecvQueue {
             at += 1;
         }
         self.store_ahead(at, seq, data);
-        self.note_recent(end);
         duplicate
     }
 
@@ -198,55 +201,9 @@ impl RecvQueue {
         self.ahead.insert(at, (seq, data));
     }
 
-    fn note_recent(&mut self, end: Seq) {
-        let last = end - 1;
-        // One mark for each block: drop marks that lie in the block of the new one.
-        let (low, high) = self.block_of(last).unwrap_or((last, end));
-        self.recent.retain(|mark| !mark.within(low, high - 1));
-        if self.recent.is_full() {
-            self.recent.pop();
-        }
-        self.recent.insert(0, last);
-    }
-
-    /// The contiguous block that holds byte `at`.
-    fn block_of(&self, at: Seq) -> Option<(Seq, Seq)> {
-        let mut index = self
-            .ahead
-            .partition_point(|(start, bytes)| (*start + bytes.len() as u32).at_or_before(at));
-        let (start, bytes) = self.ahead.get(index)?;
-        if start.after(at) {
-            return None;
-        }
-        let (mut low, mut high) = (*start, *start + bytes.len() as u32);
-        let mut below = index;
-        while below > 0 {
-            let (start, bytes) = &self.ahead[below - 1];
-            if *start + bytes.len() as u32 != low {
-                break;
-            }
-            low = *start;
-            below -= 1;
-        }
-        while let Some((start, bytes)) = self.ahead.get(index + 1) {
-            if *start != high {
-                break;
-            }
-            high = *start + bytes.len() as u32;
-            index += 1;
-        }
-        Some((low, high))
-    }
-
     /// SACK blocks, the most recently changed first (RFC 2018, section 4), at most `max`.
     pub(super) fn sack_blocks(&self, max: usize) -> ArrayVec<(u32, u32), 4> {
-        let mut blocks = ArrayVec::new();
-        for (low, high) in self.recent.iter().filter_map(|mark| self.block_of(*mark)) {
-            if blocks.len() < max.min(4) && !blocks.contains(&(low.0, high.0)) {
-                blocks.push((low.0, high.0));
-            }
-        }
-        blocks
+        self.blocks.latest(max)
     }
 
     /// Moves what has become contiguous with `nxt` to the readable bytes; returns the new `nxt`.
@@ -267,7 +224,7 @@ impl RecvQueue {
         }
         if gone > 0 {
             self.ahead.drain(..gone);
-            self.forget_stale_marks();
+            self.blocks.reached(nxt);
         }
         nxt
     }
@@ -284,20 +241,11 @@ impl RecvQueue {
         }
         let dropped = before - self.ahead.len();
         if dropped > 0 {
-            self.forget_stale_marks();
+            let last = self.ahead.last();
+            self.blocks
+                .cut(last.map(|(start, bytes)| *start + bytes.len() as u32));
         }
         dropped
-    }
-
-    /// Marks whose block is gone would take the place of others.
-    fn forget_stale_marks(&mut self) {
-        let live: ArrayVec<Seq, 4> = self
-            .recent
-            .iter()
-            .copied()
-            .filter(|mark| self.block_of(*mark).is_some())
-            .collect();
-        self.recent = live;
     }
 }
 
