@@ -19,8 +19,9 @@ for which, signo in ((signal.ITIMER_VIRTUAL, signal.SIGVTALRM), (signal.ITIMER_P
     busy_until(lambda: len(seen) >= 3)
     used = time.process_time() - begun
     left, interval = signal.setitimer(which, 0)
-    # Three signals take 90 ms of CPU time, as far as ticks can tell.
-    print(used > 0.07, set(seen) == {signo}, 0 < left < 0.03, abs(interval - 0.02) < 0.005, signal.getitimer(which))
+    # Three signals take 90 ms by ticks, each charged whole to whom it meets: on a busy machine Linux itself
+    # was seen to need less than 70.
+    print(used > 0.02, set(seen) == {signo}, 0 < left < 0.03, abs(interval - 0.02) < 0.005, signal.getitimer(which))
     signal.setitimer(which, 1000)
     print(900 < signal.getitimer(which)[0] < 1001)
     signal.setitimer(which, 0)
