@@ -5,6 +5,8 @@
 //! [`crate::error::SocketError::WouldBlock`], and the stack reports the socket in
 //! [`crate::stack::Stack::drain_events`] when its [`Readiness`] may have changed.
 
+#[allow(dead_code, reason = "the sockets that fill it follow")]
+mod error_queue;
 mod events;
 pub mod intercept;
 mod names;
@@ -13,6 +15,9 @@ mod receive_queue;
 mod table;
 pub mod tcp;
 
+#[allow(unused_imports, reason = "the sockets that fill it follow")]
+pub(crate) use error_queue::{ErrorQueue, PendingError};
+pub use error_queue::{ErrorReport, ReportOrigin, TxStage};
 pub use events::EventQueue;
 pub use names::Names;
 pub(crate) use names::needs_scope;
