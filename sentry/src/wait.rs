@@ -31,6 +31,8 @@ bitflags! {
         const WRNORM = 0x100;
         /// POLLRDHUP
         const RDHUP = 0x2000;
+        /// Not one of poll(2)'s: urgent data has been announced, which SIGURG tells of.
+        const URGENT = 0x1_0000;
     }
 }
 

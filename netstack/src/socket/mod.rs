@@ -103,5 +103,9 @@ bitflags! {
         const RDHUP = 0x08;
         /// POLLERR: an error waits to be collected.
         const ERROR = 0x10;
+        /// POLLPRI: an urgent byte can be read.
+        const PRIORITY = 0x20;
+        /// An urgent pointer has come (SIGURG). Told once, and only with the event.
+        const URGENT_NEWS = 0x40;
     }
 }

@@ -36,12 +36,23 @@ pub struct SendHow {
     pub more: bool,
     /// The record ends here (MSG_EOR).
     pub end_of_record: bool,
+    /// The data is urgent up to its last byte (MSG_OOB).
+    pub urgent: bool,
     /// Connect first, with the data on the SYN if that can be (MSG_FASTOPEN).
     pub fast_open: bool,
     /// Where to connect to then.
     pub to: Option<SocketAddr>,
     /// The writer waits, and sends what is left as soon as it can (a blocking call).
     pub waits: bool,
+}
+
+/// What recv(MSG_OOB) finds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UrgentRead {
+    /// The urgent byte.
+    Byte(u8),
+    /// The stream has ended before it.
+    End,
 }
 
 /// IP_MTU_DISCOVER: whether packets carry DF. Segments follow what routers say of the path in every mode
@@ -123,6 +134,8 @@ pub enum TcpOption {
     SendBuffer(u32),
     /// SO_RCVLOWAT in bytes.
     ReceiveLowat(u32),
+    /// SO_OOBINLINE: urgent data stays in the stream.
+    OobInline(bool),
     /// IP_TOS.
     Tos(u8),
     /// IP_TTL; 0: the stack's default.
@@ -169,6 +182,7 @@ pub enum TcpOptionName {
     ReceiveBuffer,
     SendBuffer,
     ReceiveLowat,
+    OobInline,
     Tos,
     Ttl,
     BindToInterface,

@@ -21,7 +21,9 @@ impl Stack {
     /// with what it is ready for now. The driver wakes who waits for it.
     pub fn drain_events(&mut self, mut each: impl FnMut(SocketId, Readiness)) {
         while let Some(id) = self.events.pop() {
-            if let Some(ready) = self.readiness(id) {
+            if let Some(mut ready) = self.readiness(id) {
+                let news = id.kind() == SocketKind::Tcp && self.tcp.take_urgent_news(id);
+                ready.set(Readiness::URGENT_NEWS, news);
                 each(id, ready);
             }
         }

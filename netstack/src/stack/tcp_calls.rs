@@ -8,7 +8,7 @@ use smallvec::SmallVec;
 use super::Stack;
 use crate::buf::Bytes;
 use crate::error::SocketError;
-use crate::socket::tcp::{SendHow, TcpInfo, TcpOption, TcpOptionName, TcpState};
+use crate::socket::tcp::{SendHow, TcpInfo, TcpOption, TcpOptionName, TcpState, UrgentRead};
 use crate::socket::{Family, SocketId};
 use crate::transport::tcp::TcpConfig;
 
@@ -63,6 +63,14 @@ impl Stack {
     /// it has ended; `Already`, `IsConnected`, `NetUnreachable`, `AddrNotAvailable` without a port.
     pub fn tcp_connect(&mut self, id: SocketId, remote: SocketAddr) -> Result<(), SocketError> {
         self.tcp_call(|tcp, cx| tcp.connect(cx, id, remote))
+    }
+
+    /// How a connection that [`Stack::tcp_connect`] has begun went, for a caller that has waited.
+    ///
+    /// # Errors
+    /// `InProgress` while its handshake goes on, else the error that it failed with, once.
+    pub fn tcp_connect_result(&mut self, id: SocketId) -> Result<(), SocketError> {
+        self.tcp_call(|tcp, _| tcp.connect_result(id))
     }
 
     /// Takes a complete connection from a listener, with its peer's address.
@@ -142,6 +150,22 @@ impl Stack {
     /// `NotConnected`.
     pub fn tcp_consume(&mut self, id: SocketId, len: usize) -> Result<usize, SocketError> {
         self.tcp_call(|tcp, cx| tcp.consume(cx, id, len))
+    }
+
+    /// recv(MSG_OOB): the urgent byte, which waits beside the stream unless
+    /// [`TcpOption::OobInline`] is set.
+    ///
+    /// # Errors
+    /// `Invalid` if there is none, `WouldBlock` if the pointer has come before its byte, `NotConnected`.
+    pub fn tcp_recv_urgent(&mut self, id: SocketId, peek: bool) -> Result<UrgentRead, SocketError> {
+        let read = self.tcp.recv_urgent(id, peek);
+        self.settle();
+        read
+    }
+
+    /// True if the next byte to read is the urgent one (SIOCATMARK).
+    pub fn tcp_at_mark(&self, id: SocketId) -> bool {
+        self.tcp.is_at_mark(id)
     }
 
     /// Bytes that [`Stack::tcp_send`] would take now; 0 without a connection.

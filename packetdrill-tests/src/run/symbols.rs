@@ -148,6 +148,8 @@ const LIBC: &[(&str, i64)] = names![
 /// Constants of the kernel's own headers.
 const EXTRA: &[(&str, i64)] = &[
     ("SIOCINQ", 0x541b),
+    ("SIOCATMARK", 0x8905),
+    ("SIOCOUTQNSD", 0x894b),
     ("SIOCOUTQ", 0x5411),
     ("NULL", 0),
     ("TCP_CM_INQ", 36),

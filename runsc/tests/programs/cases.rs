@@ -135,6 +135,15 @@ pub(crate) const ALL: &[Case] = &[
         ),
     },
     Case {
+        name: "python_tcp",
+        needs: &["python3"],
+        script: concat!(
+            "python3 - <<'EOF'\n",
+            include_str!("tcp_script.py"),
+            "\nEOF\n"
+        ),
+    },
+    Case {
         name: "python_ipv6",
         needs: &["python3"],
         script: concat!(

@@ -14,6 +14,9 @@ use crate::vfs::file::{FileOps, IoctlCall};
 use crate::vfs::{OpenFile, PathContext};
 use crate::wait::{Ready, WaitQueue};
 
+/// linux/sockios.h
+const SIOCATMARK: u64 = 0x8905;
+
 /// The backend of a socket's open file.
 pub struct SocketFile {
     socket: Arc<dyn Socket>,
@@ -109,6 +112,7 @@ impl FileOps for SocketFile {
         let value = match u64::from(call.request) {
             libc::FIONREAD => self.socket.readable_bytes(),
             libc::TIOCOUTQ => self.socket.unsent_bytes(),
+            SIOCATMARK => self.socket.is_at_mark().ok_or(Errno::ENOTTY)?.into(),
             _ => return Err(Errno::ENOTTY),
         };
         let value = i32::try_from(value).unwrap_or(i32::MAX);

@@ -152,6 +152,15 @@ pub trait Socket: Send + Sync {
     /// connect(2): EINPROGRESS once when a handshake has begun, EALREADY while it goes on.
     fn connect(&self, caller: &Caller<'_>, addr: &[u8]) -> Result<(), Errno>;
 
+    /// How a handshake that [`Socket::connect`] has begun went, once it has ended.
+    fn connect_result(&self) -> Result<(), Errno> {
+        let error = self.get_option(libc::SOL_SOCKET, libc::SO_ERROR)?;
+        match option_int(&error)? {
+            0 => Ok(()),
+            errno => Err(Errno(errno)),
+        }
+    }
+
     /// send(2) and its relatives: how many bytes were taken.
     fn send(
         &self,
@@ -190,6 +199,11 @@ pub trait Socket: Send + Sync {
     /// Bytes that were written and not yet taken by the peer (SIOCOUTQ).
     fn unsent_bytes(&self) -> usize {
         0
+    }
+
+    /// The next byte to read is an urgent one (SIOCATMARK); `None` where there is no such thing.
+    fn is_at_mark(&self) -> Option<bool> {
+        None
     }
 
     /// What is ready now.

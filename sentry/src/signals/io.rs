@@ -103,6 +103,9 @@ fn to_process(tree: &mut Tree, pid: i32, owner: Owner, event: IoEvent) {
 
 /// The signal that was asked for, or plain SIGIO if that one's queue is full.
 fn or_sigio<E>(event: IoEvent, mut send: impl FnMut(SigInfo) -> Result<(), E>) -> Result<(), E> {
+    if event.code == libc::SI_KERNEL {
+        return send(SigInfo::kernel(event.signo));
+    }
     if event.signo != 0 && send(SigInfo::io(event.signo, event.code, event.fd)).is_ok() {
         return Ok(());
     }

@@ -137,6 +137,9 @@ fn put_owner(task: &Task, file: &OpenFile, kind: OwnerKind, id: i32) -> SysResul
         uid,
         euid,
     }));
+    if SocketFile::of(file).is_ok() {
+        file.tell_urgent(signals(task));
+    }
     done()
 }
 

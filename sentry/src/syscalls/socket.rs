@@ -8,7 +8,7 @@ use smallvec::smallvec;
 use super::table::Row;
 use super::{Args, Block, OnSignal, Outcome, QueueRef, SysResult, WaitOn};
 use crate::net::file::SocketFile;
-use crate::net::{Caller, Shutdown, Socket, SocketType, option_int};
+use crate::net::{Caller, Shutdown, Socket, SocketType};
 use crate::task::Task;
 use crate::vfs::OpenFile;
 use crate::wait::Ready;
@@ -273,11 +273,7 @@ fn finish_connect(task: &mut Task, target: &Target) -> SysResult {
         let timeout = target.socket_file().send_timeout_ns();
         return target.wait(task, Ready::OUT | Ready::ERR | Ready::HUP, timeout, false);
     }
-    let error = target.socket.get_option(libc::SOL_SOCKET, libc::SO_ERROR)?;
-    match option_int(&error)? {
-        0 => Ok(0_u64.into()),
-        errno => Err(Errno(errno)),
-    }
+    target.socket.connect_result().map(|()| 0_u64.into())
 }
 
 fn sys_getsockname(task: &mut Task, args: &Args) -> SysResult {

@@ -275,14 +275,16 @@ fn receive(
     iovecs: &IoVecs,
     flags: i32,
 ) -> Result<Result<Received, Outcome>, Errno> {
-    let dont_wait = flags & libc::MSG_DONTWAIT != 0;
+    // Neither an urgent byte nor a report is waited for (`tcp_recv_urg`, `inet_recv_error`).
+    let dont_wait = flags & (libc::MSG_DONTWAIT | libc::MSG_OOB | libc::MSG_ERRQUEUE) != 0;
     let done = task.call_state.progress as usize;
     let stream = target.socket.socket_type().kind == libc::SOCK_STREAM;
     let result = target.socket.recv(
         &mut task.mm.user_dst(skip(iovecs.clone(), done)),
         flags & RECV_FLAGS,
     );
-    let waits_for_all = flags & libc::MSG_WAITALL != 0 && flags & libc::MSG_PEEK == 0 && stream;
+    let once = flags & (libc::MSG_PEEK | libc::MSG_OOB | libc::MSG_ERRQUEUE) != 0;
+    let waits_for_all = flags & libc::MSG_WAITALL != 0 && !once && stream;
     match result {
         Ok(mut received) => {
             let more = received.len > 0

@@ -96,6 +96,13 @@ impl OpenFile {
         self.sigio().set_owner(owner);
     }
 
+    /// The owner is told of urgent data from here on, whatever the flags (SIGURG).
+    pub(crate) fn tell_urgent(&self, signals: Arc<dyn IoSignals>) {
+        if let Some(queue) = self.ops.wait_queue() {
+            self.sigio().tell_urgent(queue, signals);
+        }
+    }
+
     /// F_GETSIG.
     pub fn io_signal(&self) -> i32 {
         self.sigio.get().map_or(0, |sigio| sigio.signo())

@@ -38,7 +38,7 @@ pub struct IoEvent {
     pub signo: i32,
     /// The descriptor that O_ASYNC was set through.
     pub fd: i32,
-    /// POLL_IN, POLL_OUT, POLL_ERR, POLL_PRI or POLL_HUP.
+    /// POLL_IN, POLL_OUT, POLL_ERR, POLL_PRI or POLL_HUP; SI_KERNEL for SIGURG.
     pub code: i32,
 }
 
@@ -68,6 +68,8 @@ struct State {
     fd: i32,
     signals: Option<Arc<dyn IoSignals>>,
     registration: Option<WaitId>,
+    /// Urgent data is told of, O_ASYNC or not.
+    tells_urgent: bool,
     /// A write did not fit: the next space is told (SOCKWQ_ASYNC_NOSPACE).
     no_space: bool,
 }
@@ -101,6 +103,15 @@ impl SigIo {
         state.signals = Some(signals);
         if state.registration.is_none() {
             state.registration = Some(queue.add(mask, Arc::<Self>::clone(self)));
+        }
+    }
+
+    /// Has `queue` tell the owner of urgent data (`sk_send_sigurg`).
+    pub(super) fn tell_urgent(self: &Arc<Self>, queue: &WaitQueue, signals: Arc<dyn IoSignals>) {
+        let mut state = self.state.lock();
+        state.signals.get_or_insert(signals);
+        if !std::mem::replace(&mut state.tells_urgent, true) {
+            queue.add(Ready::URGENT, Arc::new(UrgentTeller(Arc::clone(self))));
         }
     }
 
@@ -145,6 +156,30 @@ impl Wake for SigIo {
                 code,
             };
             (signals, owner, event)
+        };
+        signals.raise(owner, event);
+    }
+}
+
+/// Raises SIGURG when urgent data is announced.
+struct UrgentTeller(Arc<SigIo>);
+
+impl Wake for UrgentTeller {
+    fn wake(&self, ready: Ready) {
+        if !ready.contains(Ready::URGENT) {
+            return;
+        }
+        let (signals, owner) = {
+            let state = self.0.state.lock();
+            match (state.signals.clone(), state.owner) {
+                (Some(signals), Some(owner)) => (signals, owner),
+                _ => return,
+            }
+        };
+        let event = IoEvent {
+            signo: libc::SIGURG,
+            fd: 0,
+            code: libc::SI_KERNEL,
         };
         signals.raise(owner, event);
     }

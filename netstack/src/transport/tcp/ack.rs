@@ -135,7 +135,9 @@ impl Connection {
     pub(super) fn take_cumulative(&mut self, ack: Seq, covered: &mut Covered) {
         self.flight.acknowledge(ack, self.snd.mss, covered);
         self.counters.bytes_acked += u64::from(ack - self.snd.una);
+        let before = self.snd.una;
         self.snd.una = ack;
+        self.urgent_acked(before);
         self.snd.queue.advance(ack);
         self.snd.records.advance(ack);
     }

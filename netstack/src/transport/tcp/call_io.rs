@@ -8,7 +8,7 @@ use super::state::{Connection, Phase};
 use crate::buf::Bytes;
 use crate::error::SocketError;
 use crate::socket::SocketId;
-use crate::socket::tcp::SendHow;
+use crate::socket::tcp::{SendHow, UrgentRead};
 use smallvec::SmallVec;
 
 impl TcpEngine {
@@ -57,11 +57,19 @@ impl TcpEngine {
         peek: bool,
     ) -> Result<usize, SocketError> {
         let connection = self.readable(id)?;
-        connection.check_readable(out.len())?;
-        let read = connection.rcv.queue.read(out, peek);
-        if !peek {
-            connection.after_read(cx, read);
+        if !peek && !out.is_empty() {
+            connection.pass_mark();
         }
+        connection.check_readable(out.len())?;
+        let ahead = connection.ahead_of_reader();
+        let len = out.len().min(ahead.limit);
+        let read = if peek {
+            connection.rcv.queue.peek(ahead.skip, &mut out[..len])
+        } else {
+            let read = connection.rcv.queue.read(&mut out[..len]);
+            connection.after_read(cx, read);
+            read
+        };
         self.settle(cx, id);
         Ok(read)
     }
@@ -77,15 +85,19 @@ impl TcpEngine {
         max: usize,
     ) -> Result<Bytes, SocketError> {
         let connection = self.readable(id)?;
+        if max > 0 {
+            connection.pass_mark();
+        }
         connection.check_readable(max)?;
+        let max = max.min(connection.ahead_of_reader().limit);
         let bytes = connection.rcv.queue.read_bytes(max);
         connection.after_read(cx, bytes.len());
         self.settle(cx, id);
         Ok(bytes)
     }
 
-    /// The first ranges of received data, which stay until [`TcpEngine::consume`]; empty at the end of
-    /// the stream.
+    /// The first ranges of received data, urgent or not, which stay until [`TcpEngine::consume`]; empty at
+    /// the end of the stream.
     ///
     /// # Errors
     /// As [`TcpEngine::recv`].
@@ -134,7 +146,34 @@ impl TcpEngine {
     /// Bytes that can be read now (FIONREAD).
     pub fn readable_bytes(&self, id: SocketId) -> usize {
         let connection = self.sockets.get(id).and_then(|socket| socket.connection());
-        connection.map_or(0, |connection| connection.rcv.queue.readable())
+        connection.map_or(0, Connection::bytes_to_mark)
+    }
+
+    /// recv(MSG_OOB): the urgent byte. `peek` leaves it there.
+    ///
+    /// # Errors
+    /// `Invalid` if there is none, `WouldBlock` if the pointer has come before its byte, `NotConnected`.
+    pub fn recv_urgent(&mut self, id: SocketId, peek: bool) -> Result<UrgentRead, SocketError> {
+        let socket = self.owned(id)?;
+        match &mut socket.state {
+            State::Connected(connection) => connection.read_urgent(peek),
+            State::Listen(_) => Err(SocketError::NotConnected),
+            _ => Err(SocketError::Invalid),
+        }
+    }
+
+    /// True if the next byte to read is the urgent one (SIOCATMARK).
+    pub fn is_at_mark(&self, id: SocketId) -> bool {
+        let connection = self.sockets.get(id).and_then(|socket| socket.connection());
+        connection.is_some_and(Connection::is_at_mark)
+    }
+
+    /// True if an urgent pointer has come since this was last asked (SIGURG).
+    pub(crate) fn take_urgent_news(&mut self, id: SocketId) -> bool {
+        let connection = self.sockets.get_mut(id);
+        connection
+            .and_then(|socket| socket.connection_mut())
+            .is_some_and(|connection| connection.rcv.urgent.take_news())
     }
 
     /// Bytes written and not acknowledged (SIOCOUTQ), a FIN under way included.
@@ -158,10 +197,13 @@ impl Connection {
         if data.is_empty() {
             return Ok(0);
         }
-        let len = self.queue_up(cx, data);
+        let len = self.queue_up(cx, data, how.urgent);
         self.snd.no_space |= len < data.len();
         if len == 0 {
             return Err(SocketError::WouldBlock);
+        }
+        if how.urgent {
+            self.mark_urgent();
         }
         let whole = len == data.len();
         let end = self.snd.queue.end();
@@ -181,8 +223,11 @@ impl Connection {
 
     /// Copies into the queue what there is room for, run by run, sending on the way. As in Linux
     /// (`tcp_sendmsg_locked`) only the beginning of a run is subject to TCP_NOTSENT_LOWAT.
-    fn queue_up(&mut self, cx: &mut Cx<'_>, data: &[u8]) -> usize {
-        let goal = self.run_length();
+    fn queue_up(&mut self, cx: &mut Cx<'_>, data: &[u8], urgent: bool) -> usize {
+        let goal = match urgent {
+            true => self.bounded_mss() as usize,
+            false => self.run_length(),
+        };
         self.snd.notsent_low = match self.opts.notsent_lowat {
             0 => cx.config.tcp_notsent_lowat,
             bytes => bytes,
@@ -212,12 +257,14 @@ impl Connection {
             }
             let end = self.snd.queue.end();
             // After half a window the peer should not wait for the rest (Linux `forced_push`).
-            let push = end - self.snd.pushed > self.snd.max_wnd / 2;
+            let push = end - self.snd.pushed > self.snd.max_wnd / 2 && !urgent;
             if push {
                 self.snd.pushed = end;
             }
             self.snd.records.wrote(end, start, !push, false);
-            self.output(cx);
+            if !urgent {
+                self.output(cx);
+            }
         }
     }
 
@@ -235,7 +282,8 @@ impl Connection {
 
     /// Decides what a read finds: `Ok` if there is data or the end of the stream.
     fn check_readable(&mut self, wanted: usize) -> Result<(), SocketError> {
-        if self.rcv.queue.readable() > 0 || wanted == 0 {
+        let skip = self.ahead_of_reader().skip;
+        if self.rcv.queue.readable() > skip || wanted == 0 {
             return Ok(());
         }
         if let Some(error) = self.error.take() {
@@ -252,10 +300,10 @@ impl Connection {
     /// The application has read: the window may have opened enough to tell the peer (Linux
     /// `tcp_cleanup_rbuf`).
     fn after_read(&mut self, cx: &mut Cx<'_>, len: usize) {
+        self.note_read(len);
         if len == 0 || !self.phase.may_receive() {
             return;
         }
-        self.rcv.read += len as u32;
         self.adjust_receive_buffer(cx.now, cx.config);
         let unacked = self.rcv.nxt - self.rcv.window.wup;
         let overdue = self.acks.pending && unacked > u32::from(self.acks.rcv_mss);

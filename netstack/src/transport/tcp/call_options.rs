@@ -142,6 +142,7 @@ fn store(opts: &mut SocketOptions, option: TcpOption) -> Result<(), SocketError>
             opts.sndbuf = Some((bytes.min(BUFFER_MAX) * 2).max(SNDBUF_MIN));
         }
         TcpOption::ReceiveLowat(bytes) => opts.rcvlowat = bytes.clamp(1, i32::MAX as u32),
+        TcpOption::OobInline(on) => opts.oob_inline = on,
         TcpOption::Tos(tos) => opts.ip.tos = ecn::without_bits(tos),
         TcpOption::Ttl(ttl) => opts.ip.ttl = ttl,
         TcpOption::BindToInterface(iface) => opts.ip.iface = iface,
@@ -208,6 +209,7 @@ fn load(cx: &Cx<'_>, socket: &Socket, name: TcpOptionName) -> TcpOption {
             }),
         ),
         TcpOptionName::ReceiveLowat => TcpOption::ReceiveLowat(opts.rcvlowat),
+        TcpOptionName::OobInline => TcpOption::OobInline(opts.oob_inline),
         TcpOptionName::Tos => TcpOption::Tos(opts.ip.tos),
         TcpOptionName::Ttl => TcpOption::Ttl(opts.ip.ttl),
         TcpOptionName::BindToInterface => TcpOption::BindToInterface(opts.ip.iface),

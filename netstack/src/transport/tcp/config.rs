@@ -118,6 +118,8 @@ settings! {
     tcp_slow_start_after_idle = 1,
     /// F-RTO. Remembered; without effect.
     tcp_frto = 2,
+    /// Non-zero: the urgent pointer names the urgent byte, and not the one after it.
+    tcp_stdurg = 0,
     /// Milliseconds between out-of-window answers of one connection.
     tcp_invalid_ratelimit = 500,
     /// Least retransmission timeout in milliseconds.

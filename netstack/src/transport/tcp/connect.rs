@@ -64,6 +64,24 @@ impl TcpEngine {
         }
     }
 
+    /// How a handshake that [`TcpEngine::connect`] has begun went, for a caller that has waited: told once.
+    ///
+    /// # Errors
+    /// `InProgress` while it goes on, the error that it failed with; `Aborted` if that has been
+    /// collected meanwhile (Linux `__inet_stream_connect`).
+    pub fn connect_result(&mut self, id: SocketId) -> Result<(), SocketError> {
+        let socket = self.owned(id)?;
+        let error = match &mut socket.state {
+            State::SynSent(handshake) if handshake.is_deferred() => return Ok(()),
+            State::SynSent(_) | State::SynReceived(_) => return Err(SocketError::InProgress),
+            State::Connected(connection) if connection.phase != Phase::Closed => None,
+            State::Connected(connection) => connection.error.take().or(Some(SocketError::Aborted)),
+            State::Idle | State::Listen(_) => socket.error.take().or(Some(SocketError::Aborted)),
+        };
+        socket.connect_unreported = false;
+        error.map_or(Ok(()), Err)
+    }
+
     /// Sends the first SYN (or, with TCP_FASTOPEN_CONNECT, waits for what is to go with it).
     ///
     /// # Errors

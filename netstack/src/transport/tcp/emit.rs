@@ -91,11 +91,13 @@ impl Connection {
         let told = options.sack.len() == wanted.len();
         let fresh = len > 0 && !seq.before(self.snd.nxt);
         let (marks, tos) = self.ecn_marks(fresh);
+        let (urg, urgent) = self.urgent_field(seq);
         let segment = Outgoing {
             seq,
             ack: self.rcv.nxt,
-            flags: flags | marks,
+            flags: flags | marks | urg,
             window: self.announce_window(),
+            urgent,
             options,
             body,
             gso_size: if len > self.snd.mss {
@@ -166,7 +168,16 @@ impl Connection {
     /// Sends a segment that the peer must answer: one old sequence number, no data (keepalive,
     /// zero-window probe).
     pub(super) fn send_probe(&mut self, cx: &mut Cx<'_>) {
-        if self.emit(cx, self.snd.una - 1, TcpFlags::ACK, Body::new(), 0) == Sending::Blocked {
+        let (old, first) = (self.snd.una - 1, self.snd.una);
+        // Urgent data that the window holds back is told of (Linux `tcp_write_wakeup`).
+        let urgent = self.in_urgent_mode() && self.snd.up.at_or_before(first + 0xffff);
+        let told = match urgent {
+            true => self.emit(cx, first, TcpFlags::ACK, Body::new(), 0),
+            false => Sending::Done,
+        };
+        if told == Sending::Blocked
+            || self.emit(cx, old, TcpFlags::ACK, Body::new(), 0) == Sending::Blocked
+        {
             self.blocked = true;
         }
     }

@@ -181,7 +181,10 @@ impl TcpEngine {
         let bytes = socket
             .connection()
             .map_or(0, |connection| connection.counters.bytes_received);
-        if ready != socket.reported || bytes != socket.reported_bytes {
+        let news = socket
+            .connection()
+            .is_some_and(|connection| connection.rcv.urgent.has_news());
+        if ready != socket.reported || bytes != socket.reported_bytes || news {
             socket.reported = ready;
             socket.reported_bytes = bytes;
             if socket.owned {

@@ -13,6 +13,7 @@
 //! | `segment_in`, `ack`, `recovery`, `rack`, `sack` | what comes in |
 //! | `output`, `records`, `delack`, `window`, `autotune` | what goes out |
 //! | `ecn` | marks instead of losses |
+//! | `urgent` | urgent data, both ways |
 //! | `timers`, `timer_heap`, `timeouts`, `rtt` | time |
 //! | `close`, `time_wait` | the end |
 //! | `intercept` | SYNs to any address, offered to the embedder |
@@ -66,6 +67,7 @@ mod time_wait;
 mod timeouts;
 mod timer_heap;
 mod timers;
+mod urgent;
 mod window;
 
 pub use config::{SettingError, TcpConfig};

@@ -47,6 +47,8 @@ pub(super) struct SocketOptions {
     pub(super) rcvbuf: Option<u32>,
     /// SO_SNDBUF as accounted.
     pub(super) sndbuf: Option<u32>,
+    /// SO_OOBINLINE.
+    pub(super) oob_inline: bool,
     /// SO_RCVLOWAT.
     pub(super) rcvlowat: u32,
     /// TCP_NOTSENT_LOWAT; 0: the setting.
@@ -83,6 +85,7 @@ impl SocketOptions {
             ip: IpOptions::default(),
             rcvbuf: None,
             sndbuf: None,
+            oob_inline: false,
             rcvlowat: 1,
             notsent_lowat: 0,
             congestion: CongestionKind::from_name(&config.tcp_congestion_control)

@@ -167,6 +167,10 @@ impl Connection {
 
     /// Segments that one super-segment may hold on this route.
     fn super_segments(&self, cx: &Cx<'_>) -> u32 {
+        if self.in_urgent_mode() {
+            // Whoever cuts a super-segment does not adjust its pointer.
+            return 1;
+        }
         let iface = self.opts.ip.iface;
         let gso_max = cx
             .out
@@ -251,7 +255,8 @@ impl Connection {
         }
         // Everything goes; its last, small part only if Nagle has nothing against it.
         let tail = data % mss;
-        let held = tail != 0 && last && !self.snd.fin && self.nagle_holds();
+        let urgent = self.in_urgent_mode();
+        let held = tail != 0 && last && !self.snd.fin && !urgent && self.nagle_holds();
         match (held, data - tail) {
             (true, 0) => None,
             (true, whole) => Some(whole),

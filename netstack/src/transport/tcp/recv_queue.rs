@@ -90,26 +90,30 @@ impl RecvQueue {
         }
     }
 
-    /// Copies up to `out.len()` bytes from `skip` on; removes them unless `peek`. Returns how many.
-    pub(super) fn read(&mut self, out: &mut [u8], peek: bool) -> usize {
-        self.flush_collected();
+    /// Copies up to `out.len()` bytes and removes them. Returns how many.
+    pub(super) fn read(&mut self, out: &mut [u8]) -> usize {
         let mut copied = 0;
-        let mut whole = 0;
-        for range in &mut self.ready {
-            let take = range.len().min(out.len() - copied);
-            out[copied..copied + take].copy_from_slice(&range[..take]);
-            copied += take;
-            if take < range.len() {
-                if !peek {
-                    drop(range.split_to(take));
-                }
+        while copied < out.len() {
+            let bytes = self.read_bytes(out.len() - copied);
+            if bytes.is_empty() {
                 break;
             }
-            whole += 1;
+            out[copied..copied + bytes.len()].copy_from_slice(&bytes);
+            copied += bytes.len();
         }
-        if !peek {
-            self.ready.drain(..whole);
-            self.forget(copied);
+        copied
+    }
+
+    /// Copies up to `out.len()` bytes from `skip` on, which stay. Returns how many.
+    pub(super) fn peek(&mut self, mut skip: usize, out: &mut [u8]) -> usize {
+        self.flush_collected();
+        let mut copied = 0;
+        for range in &self.ready {
+            let from = skip.min(range.len());
+            skip -= from;
+            let take = (range.len() - from).min(out.len() - copied);
+            out[copied..copied + take].copy_from_slice(&range[from..from + take]);
+            copied += take;
         }
         copied
     }
@@ -353,11 +357,11 @@ mod tests {
                     nxt = queue.join(to);
                 }
                 let mut out = [0; 333];
-                let n = queue.read(&mut out, false);
+                let n = queue.read(&mut out);
                 got.extend_from_slice(&out[..n]);
             }
             let mut out = vec![0; 5000];
-            let n = queue.read(&mut out, false);
+            let n = queue.read(&mut out);
             got.extend_from_slice(&out[..n]);
             let whole = seen.iter().position(|s| !s).unwrap_or(4000);
             prop_assert_eq!((nxt - base) as usize, whole);

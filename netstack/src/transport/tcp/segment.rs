@@ -29,6 +29,8 @@ pub(super) struct Segment {
     pub(super) flags: TcpFlags,
     /// Window field, unscaled.
     pub(super) window: u16,
+    /// Urgent pointer.
+    pub(super) urgent: u16,
     /// Options.
     pub(super) options: TcpOptions,
     /// Data.
@@ -72,6 +74,7 @@ impl Segment {
             ack: Seq(repr.ack),
             flags: repr.flags,
             window: repr.window,
+            urgent: repr.urgent,
             options: repr.options,
             payload,
             arrival: meta.arrival,
@@ -132,6 +135,8 @@ pub(super) struct Outgoing {
     pub(super) ack: Seq,
     pub(super) flags: TcpFlags,
     pub(super) window: u16,
+    /// Urgent pointer.
+    pub(super) urgent: u16,
     pub(super) options: TcpOptions,
     pub(super) body: Body,
     /// Payload bytes per segment, if the body is longer than that; else 0.
@@ -156,7 +161,7 @@ impl Outgoing {
             ack: self.ack.0,
             flags: self.flags,
             window: self.window,
-            urgent: 0,
+            urgent: self.urgent,
             options: self.options,
         };
         let mut header = [0; HEADER_LEN_MAX];

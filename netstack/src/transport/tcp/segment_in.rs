@@ -48,6 +48,7 @@ impl Connection {
             self.finish(Some(SocketError::Reset));
             return;
         }
+        self.urgent_in(cx, &seg);
         self.data_in(cx, &mut seg);
         if self.phase == Phase::TimeWait || self.phase == Phase::Closed {
             return;

@@ -129,8 +129,11 @@ impl Connection {
         let closed = self.phase == Phase::Closed;
         let no_more_in = self.rcv.fin || self.rcv.shutdown || closed;
         let no_more_out = !self.phase.may_send();
-        let enough = self.rcv.queue.readable() >= self.opts.rcvlowat.max(1) as usize;
+        // An urgent byte beside the stream is none of what a reader wants.
+        let least = self.opts.rcvlowat.max(1) as usize + self.ahead_of_reader().skip;
+        let enough = self.rcv.queue.readable() >= least;
         ready.set(Readiness::READABLE, enough || no_more_in);
+        ready.set(Readiness::PRIORITY, self.rcv.urgent.is_here());
         ready.set(Readiness::RDHUP, no_more_in);
         ready.set(Readiness::HUP, closed || (no_more_in && no_more_out));
         ready.set(Readiness::WRITABLE, no_more_out || self.is_writable());

@@ -17,6 +17,7 @@ use super::sack::Scoreboard;
 use super::send_queue::SendQueue;
 use super::seq::Seq;
 use super::timers::Timers;
+use super::urgent::Urgent;
 use super::window::ReceiveWindow;
 use super::{Cx, autotune::Autotune};
 use crate::error::SocketError;
@@ -127,6 +128,8 @@ pub(super) struct SendHalf {
     pub(super) notsent_low: u32,
     /// A write has met a full buffer, and there is no room for the next yet.
     pub(super) no_space: bool,
+    /// Where urgent data ends (SND.UP); `una` if there is none.
+    pub(super) up: Seq,
     /// A FIN follows the last byte of the queue.
     pub(super) fin: bool,
     /// End of the last segment sent that was smaller than the MSS (Minshall's Nagle).
@@ -178,6 +181,8 @@ pub(super) struct RecvHalf {
     pub(super) shutdown: bool,
     /// Announced and allowed windows.
     pub(super) window: ReceiveWindow,
+    /// Urgent data.
+    pub(super) urgent: Urgent,
     /// Duplicate range to report next (RFC 2883).
     pub(super) dsack: Option<(Seq, Seq)>,
 }
@@ -273,6 +278,7 @@ impl Connection {
                 pushed: start,
                 notsent_low: u32::MAX,
                 no_space: false,
+                up: start,
                 fin: false,
                 small_end: start,
                 last_sent: cx.now,
@@ -287,6 +293,7 @@ impl Connection {
                 fin_ahead: None,
                 shutdown: false,
                 window: ReceiveWindow::new(cx.config, &opts, agreed),
+                urgent: Urgent::default(),
                 dsack: None,
             },
             ts: agreed.timestamps,

@@ -153,7 +153,9 @@ impl Runner<'_> {
             Ok(socket) => socket,
             Err(errno) => return Ok(Err(errno).into()),
         };
-        let blocking = !socket.nonblock && io.flags & libc::MSG_DONTWAIT == 0;
+        // Neither the urgent byte nor a report is waited for.
+        let never_waits = libc::MSG_DONTWAIT | libc::MSG_OOB | libc::MSG_ERRQUEUE;
+        let blocking = !socket.nonblock && io.flags & never_waits == 0;
         let all = io.flags & libc::MSG_WAITALL != 0 && io.flags & libc::MSG_PEEK == 0;
         let ask = io.len - progress.moved;
         let flags = io.flags & !libc::MSG_WAITALL;

@@ -80,11 +80,13 @@ pub(super) fn poll_now(fd: BorrowedFd<'_>) -> i16 {
 pub(super) fn ioctl_int(fd: BorrowedFd<'_>, request: u64) -> Result<i32, Errno> {
     const SIOCINQ: u64 = 0x541b;
     const SIOCOUTQ: u64 = 0x5411;
-    if request != SIOCINQ && request != SIOCOUTQ {
+    const SIOCATMARK: u64 = 0x8905;
+    const SIOCOUTQNSD: u64 = 0x894b;
+    if ![SIOCINQ, SIOCOUTQ, SIOCATMARK, SIOCOUTQNSD].contains(&request) {
         return Err(Errno::ENOTTY);
     }
     let mut value: libc::c_int = 0;
-    // SAFETY: both requests write one int through the pointer, which is valid for it.
+    // SAFETY: these requests write one int through the pointer, which is valid for it.
     let result = unsafe { libc::ioctl(fd.as_raw_fd(), request as _, &raw mut value) };
     Errno::result(result).map(|_| value)
 }

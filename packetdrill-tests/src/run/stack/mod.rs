@@ -282,6 +282,7 @@ impl Target for Netstack {
         [
             (Readiness::READABLE, libc::POLLIN),
             (Readiness::WRITABLE, libc::POLLOUT),
+            (Readiness::PRIORITY, libc::POLLPRI),
             (Readiness::HUP, libc::POLLHUP),
             (Readiness::RDHUP, libc::POLLRDHUP),
             (Readiness::ERROR, libc::POLLERR),

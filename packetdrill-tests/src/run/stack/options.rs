@@ -102,6 +102,7 @@ fn tcp_option(level: i32, name: i32, value: &[u8]) -> SysResult<TcpOption> {
         (libc::SOL_SOCKET, libc::SO_REUSEPORT) => TcpOption::ReusePort(on),
         (libc::SOL_SOCKET, libc::SO_RCVBUF) => TcpOption::ReceiveBuffer(positive?),
         (libc::SOL_SOCKET, libc::SO_SNDBUF) => TcpOption::SendBuffer(positive?),
+        (libc::SOL_SOCKET, libc::SO_OOBINLINE) => TcpOption::OobInline(on),
         (libc::SOL_SOCKET, libc::SO_RCVLOWAT) => TcpOption::ReceiveLowat(positive?),
         (libc::SOL_SOCKET, libc::SO_LINGER) => {
             let seconds = int(value.get(4..).ok_or(Errno::EINVAL)?)?;
@@ -178,6 +179,7 @@ fn tcp_option_name(level: i32, name: i32) -> SysResult<Name> {
         (libc::SOL_SOCKET, libc::SO_REUSEPORT) => Name::ReusePort,
         (libc::SOL_SOCKET, libc::SO_RCVBUF) => Name::ReceiveBuffer,
         (libc::SOL_SOCKET, libc::SO_SNDBUF) => Name::SendBuffer,
+        (libc::SOL_SOCKET, libc::SO_OOBINLINE) => Name::OobInline,
         (libc::SOL_SOCKET, libc::SO_RCVLOWAT) => Name::ReceiveLowat,
         (libc::SOL_SOCKET, libc::SO_LINGER) => Name::Linger,
         (libc::IPPROTO_IP, libc::IP_TOS) => Name::Tos,
@@ -214,6 +216,7 @@ fn number_of(option: TcpOption) -> i32 {
         | TcpOption::KeepAlive(on)
         | TcpOption::FastOpenConnect(on)
         | TcpOption::FastOpenNoCookie(on)
+        | TcpOption::OobInline(on)
         | TcpOption::ReuseAddr(on)
         | TcpOption::ReusePort(on) => i32::from(on),
         TcpOption::KeepIdle(value)

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use super::super::target::{Received, SysResult};
 use netstack::error::SocketError;
-use netstack::socket::tcp::SendHow;
+use netstack::socket::tcp::{SendHow, UrgentRead};
 use netstack::socket::{Family, SocketId, SocketKind};
 use netstack::stack::Stack;
 use nix::errno::Errno;
@@ -108,7 +108,8 @@ pub(super) fn send(
         | libc::MSG_NOSIGNAL
         | libc::MSG_MORE
         | libc::MSG_FASTOPEN
-        | libc::MSG_EOR;
+        | libc::MSG_EOR
+        | libc::MSG_OOB;
     if flags & !known != 0 {
         return Err(Errno::EOPNOTSUPP);
     }
@@ -117,6 +118,7 @@ pub(super) fn send(
         let how = SendHow {
             more: has(libc::MSG_MORE),
             end_of_record: has(libc::MSG_EOR),
+            urgent: has(libc::MSG_OOB),
             fast_open: has(libc::MSG_FASTOPEN),
             to,
             waits: !has(libc::MSG_DONTWAIT),
@@ -129,13 +131,16 @@ pub(super) fn send(
 
 /// recv(2).
 pub(super) fn recv(stack: &mut Stack, id: SocketId, len: usize, flags: i32) -> SysResult<Received> {
-    let known = libc::MSG_DONTWAIT | libc::MSG_PEEK | libc::MSG_TRUNC;
+    let known = libc::MSG_DONTWAIT | libc::MSG_PEEK | libc::MSG_TRUNC | libc::MSG_OOB;
     if flags & !known != 0 {
         return Err(Errno::EOPNOTSUPP);
     }
     let peek = flags & libc::MSG_PEEK != 0;
     if !is_tcp(id) {
         return recv_datagram(stack, id, len, flags);
+    }
+    if flags & libc::MSG_OOB != 0 {
+        return recv_urgent(stack, id, len, peek);
     }
     let mut data = vec![0; len];
     let count = stack.tcp_recv(id, &mut data, peek).map_err(errno)?;
@@ -147,6 +152,20 @@ pub(super) fn recv(stack: &mut Stack, id: SocketId, len: usize, flags: i32) -> S
         data,
         len: count,
         flags: 0,
+    })
+}
+
+/// recv(MSG_OOB).
+fn recv_urgent(stack: &mut Stack, id: SocketId, len: usize, peek: bool) -> SysResult<Received> {
+    let read = stack.tcp_recv_urgent(id, peek).map_err(errno)?;
+    let data = match read {
+        UrgentRead::Byte(byte) if len > 0 => vec![byte],
+        _ => Vec::new(),
+    };
+    Ok(Received {
+        len: data.len(),
+        data,
+        flags: libc::MSG_OOB,
     })
 }
 
@@ -170,16 +189,18 @@ fn recv_datagram(stack: &mut Stack, id: SocketId, len: usize, flags: i32) -> Sys
     })
 }
 
-/// ioctl(2): SIOCINQ and SIOCOUTQ of a TCP socket.
+/// ioctl(2) of a TCP socket.
 pub(super) fn ioctl(stack: &Stack, id: SocketId, request: u64) -> SysResult<i32> {
     const SIOCINQ: u64 = 0x541b;
     const SIOCOUTQ: u64 = 0x5411;
+    const SIOCATMARK: u64 = 0x8905;
     if !is_tcp(id) {
         return Err(Errno::EOPNOTSUPP);
     }
     let count = match request {
         SIOCINQ => stack.tcp_readable_bytes(id),
         SIOCOUTQ => stack.tcp_unacknowledged_bytes(id),
+        SIOCATMARK => usize::from(stack.tcp_at_mark(id)),
         _ => return Err(Errno::ENOTTY),
     };
     Ok(i32::try_from(count).unwrap_or(i32::MAX))

@@ -142,6 +142,14 @@ impl Socket for HostSocket {
         sys::connect(self.fd(), addr)
     }
 
+    /// The host tells it once, to whoever connects next (`__inet_stream_connect`): asking for SO_ERROR
+    /// instead would leave ECONNABORTED behind. The address is not looked at.
+    fn connect_result(&self) -> Result<(), Errno> {
+        let mut any = [0; 28];
+        any[..2].copy_from_slice(&(self.socket_type().family as u16).to_ne_bytes());
+        sys::connect(self.fd(), &any)
+    }
+
     fn send(
         &self,
         _: &Caller<'_>,

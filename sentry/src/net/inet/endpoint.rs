@@ -23,7 +23,7 @@ pub(super) struct Endpoint {
     id: SocketId,
     queue: Arc<WaitQueue>,
     subscription: SubscriptionId,
-    /// SO_OOBINLINE. Urgent data is always part of the stream: kept to be shown.
+    /// SO_OOBINLINE of datagram sockets, where it means nothing: kept to be shown.
     pub(super) oob_inline: AtomicBool,
 }
 
@@ -170,6 +170,8 @@ fn to_ready(ready: Readiness) -> Ready {
         (Readiness::HUP, Ready::HUP),
         (Readiness::RDHUP, Ready::RDHUP),
         (Readiness::ERROR, Ready::ERR),
+        (Readiness::PRIORITY, Ready::PRI),
+        (Readiness::URGENT_NEWS, Ready::URGENT),
     ];
     pairs
         .into_iter()

@@ -38,7 +38,9 @@ fn get_common(
         (SOCKET, libc::SO_DOMAIN) => int(socket.family),
         (SOCKET, libc::SO_PROTOCOL) => int(socket.protocol),
         (SOCKET, libc::SO_ERROR) => int(endpoint.take_error()),
-        (SOCKET, libc::SO_OOBINLINE) => int(endpoint.oob_inline.load(Ordering::Relaxed).into()),
+        (SOCKET, libc::SO_OOBINLINE) if socket.kind != libc::SOCK_STREAM => {
+            int(endpoint.oob_inline.load(Ordering::Relaxed).into())
+        }
         // An option of IPv6 means nothing to a socket of IPv4 (`do_ip_getsockopt`).
         (IPV6, _) if socket.family != libc::AF_INET6 => Err(Errno::EOPNOTSUPP),
         (IPV6, libc::IPV6_V6ONLY) => endpoint
@@ -83,6 +85,7 @@ fn tcp_name(level: i32, name: i32) -> Result<TcpOptionName, Errno> {
         (SOCKET, libc::SO_RCVBUF | libc::SO_RCVBUFFORCE) => N::ReceiveBuffer,
         (SOCKET, libc::SO_SNDBUF | libc::SO_SNDBUFFORCE) => N::SendBuffer,
         (SOCKET, libc::SO_RCVLOWAT) => N::ReceiveLowat,
+        (SOCKET, libc::SO_OOBINLINE) => N::OobInline,
         (SOCKET, libc::SO_BINDTODEVICE) => N::BindToInterface,
         (IP, libc::IP_TOS) => N::Tos,
         (IP, libc::IP_TTL) => N::Ttl,
@@ -145,6 +148,7 @@ fn scalar(option: TcpOption) -> i32 {
         | O::Cork(on)
         | O::QuickAck(on)
         | O::KeepAlive(on)
+        | O::OobInline(on)
         | O::ReuseAddr(on)
         | O::ReusePort(on)
         | O::FastOpenConnect(on)
@@ -179,7 +183,6 @@ pub(super) fn set_tcp(
 ) -> Result<(), Errno> {
     use TcpOptionName as N;
     let option_name = match (level, name) {
-        (SOCKET, libc::SO_OOBINLINE) => return set_oob_inline(endpoint, value),
         (IPV6, _) if family == Family::V4 => return Err(Errno::ENOPROTOOPT),
         (IPV6, libc::IPV6_V6ONLY) => return set_v6only(endpoint, value),
         // Priorities and marks have no effect on a stack without queue disciplines or policy routing.
@@ -195,6 +198,7 @@ pub(super) fn set_tcp(
         N::Cork => TcpOption::Cork(on()?),
         N::QuickAck => TcpOption::QuickAck(on()?),
         N::KeepAlive => TcpOption::KeepAlive(on()?),
+        N::OobInline => TcpOption::OobInline(on()?),
         N::ReuseAddr => TcpOption::ReuseAddr(on()?),
         N::ReusePort => TcpOption::ReusePort(on()?),
         N::KeepIdle => TcpOption::KeepIdle(unsigned()?),

@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
+use netstack::error::SocketError;
 use netstack::host::Net;
-use netstack::socket::tcp::SendHow;
+use netstack::socket::tcp::{SendHow, UrgentRead};
 use netstack::socket::{Family, SocketId};
+use netstack::stack::Stack;
 use sentry_abi::Errno;
 
 use super::endpoint::{Endpoint, PIECE_MAX, destination, domain, guest_addr};
@@ -34,6 +36,33 @@ fn own(net: &Net, id: SocketId, family: Family) -> Arc<dyn Socket> {
 struct TcpSocket {
     endpoint: Endpoint,
     family: Family,
+}
+
+impl TcpSocket {
+    /// recv(MSG_OOB) (`tcp_recv_urg`).
+    fn recv_urgent(&self, dst: &mut dyn IoDst, flags: i32) -> Result<Received, Errno> {
+        let peek = flags & libc::MSG_PEEK != 0;
+        let read = self
+            .endpoint
+            .call(|stack, id| stack.tcp_recv_urgent(id, peek))?;
+        let UrgentRead::Byte(byte) = read else {
+            return Ok(Received::default());
+        };
+        if dst.remaining() == 0 {
+            return Ok(Received {
+                flags: libc::MSG_OOB | libc::MSG_TRUNC,
+                ..Received::default()
+            });
+        }
+        if flags & libc::MSG_TRUNC == 0 && dst.put(&[byte])? == 0 {
+            return Err(Errno::EFAULT);
+        }
+        Ok(Received {
+            len: 1,
+            flags: libc::MSG_OOB,
+            ..Received::default()
+        })
+    }
 }
 
 impl Socket for TcpSocket {
@@ -74,15 +103,16 @@ impl Socket for TcpSocket {
         self.endpoint.call(|stack, id| stack.tcp_connect(id, addr))
     }
 
+    fn connect_result(&self) -> Result<(), Errno> {
+        self.endpoint.call(Stack::tcp_connect_result)
+    }
+
     fn send(
         &self,
         _: &Caller<'_>,
         src: &mut dyn IoSrc,
         meta: SendMeta<'_>,
     ) -> Result<usize, Errno> {
-        if meta.flags & libc::MSG_OOB != 0 {
-            return Err(Errno::EOPNOTSUPP);
-        }
         let has = |flag| meta.flags & flag != 0;
         let mut fast_open = has(libc::MSG_FASTOPEN);
         let to = match meta.to {
@@ -96,6 +126,7 @@ impl Socket for TcpSocket {
             let how = SendHow {
                 more: has(libc::MSG_MORE) || !last,
                 end_of_record: has(libc::MSG_EOR) && last,
+                urgent: has(libc::MSG_OOB),
                 fast_open: core::mem::take(&mut fast_open),
                 to,
                 waits: false,
@@ -106,11 +137,11 @@ impl Socket for TcpSocket {
     }
 
     fn recv(&self, dst: &mut dyn IoDst, flags: i32) -> Result<Received, Errno> {
-        if flags & libc::MSG_OOB != 0 {
-            return Err(Errno::EINVAL);
-        }
         if flags & libc::MSG_ERRQUEUE != 0 {
             return Err(Errno::EAGAIN);
+        }
+        if flags & libc::MSG_OOB != 0 {
+            return self.recv_urgent(dst, flags);
         }
         if flags & libc::MSG_PEEK != 0 {
             let mut piece = vec![0; dst.remaining().min(PIECE_MAX)];
@@ -126,10 +157,12 @@ impl Socket for TcpSocket {
         let mut len = 0;
         loop {
             let wanted = dst.remaining().min(PIECE_MAX);
-            let bytes = match self
-                .endpoint
-                .call(|stack, id| stack.tcp_recv_bytes(id, wanted))
-            {
+            let bytes = match self.endpoint.call(|stack, id| match len {
+                0 => stack.tcp_recv_bytes(id, wanted),
+                // What has been read ends where urgent data begins.
+                _ if stack.tcp_at_mark(id) => Err(SocketError::WouldBlock),
+                _ => stack.tcp_recv_bytes(id, wanted),
+            }) {
                 Err(_) if len > 0 => break,
                 result => result?,
             };
@@ -171,6 +204,10 @@ impl Socket for TcpSocket {
 
     fn readable_bytes(&self) -> usize {
         self.endpoint.look(|stack, id| stack.tcp_readable_bytes(id))
+    }
+
+    fn is_at_mark(&self) -> Option<bool> {
+        Some(self.endpoint.look(|stack, id| stack.tcp_at_mark(id)))
     }
 
     fn unsent_bytes(&self) -> usize {

@@ -112,6 +112,7 @@ impl Relays {
         // Without it small answers wait; the connection works all the same.
         let _ = host.set_nodelay(true);
         let id = cx.stack.tcp_open();
+        urgent_inline(cx, id);
         let from = SocketAddr::new(cx.plan.gateway, 0);
         let begun = cx.stack.tcp_bind(id, from);
         let begun = begun.and_then(|()| cx.stack.tcp_connect(id, to));
@@ -191,6 +192,7 @@ impl Relays {
                 relay.guest = Guest::Socket(id);
                 cx.counters.tcp_out += 1;
                 no_delay(cx, id);
+                urgent_inline(cx, id);
                 cx.owners.insert(id, Owner::Relay(key));
                 self.queue(key);
             }
@@ -253,6 +255,12 @@ impl Relays {
 fn no_delay(cx: &mut Shared, id: SocketId) {
     // It exists, and takes the option.
     let _ = cx.stack.tcp_set_option(id, TcpOption::NoDelay(true));
+}
+
+/// A relay carries bytes, urgent or not.
+fn urgent_inline(cx: &mut Shared, id: SocketId) {
+    // It exists, and takes the option.
+    let _ = cx.stack.tcp_set_option(id, TcpOption::OobInline(true));
 }
 
 fn fail_offer(cx: &mut Shared, offer: OfferId, failure: Failure) {

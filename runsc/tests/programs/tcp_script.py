@@ -1,0 +1,103 @@
+import errno, fcntl, os, select, signal, socket, struct, termios
+
+SIOCATMARK = 0x8905
+
+def section(name):
+    print("--", name)
+
+def attempt(call):
+    try:
+        return call()
+    except OSError as e:
+        return errno.errorcode[e.errno]
+
+def listener(family=socket.AF_INET, host="127.0.0.1"):
+    s = socket.socket(family)
+    s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    s.bind((host, 0))
+    s.listen(8)
+    return s
+
+def connected(family=socket.AF_INET, host="127.0.0.1"):
+    l = listener(family, host)
+    a = socket.socket(family)
+    a.connect(l.getsockname())
+    b, _ = l.accept()
+    l.close()
+    return a, b
+
+def ask(s, request):
+    return struct.unpack("i", fcntl.ioctl(s, request, b"\0\0\0\0"))[0]
+
+def ready(s, what, wait=10000):
+    p = select.poll()
+    p.register(s, what)
+    return [events for _, events in p.poll(wait)]
+
+section("urgent data beside the stream")
+for family, host in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")):
+    a, b = connected(family, host)
+    print(attempt(lambda: b.recv(1, socket.MSG_OOB)), ask(b, SIOCATMARK))
+    a.send(b"before!", socket.MSG_OOB)
+    a.send(b"after")
+    print(ready(b, select.POLLPRI), ready(b, select.POLLIN | select.POLLPRI))
+    while ask(a, termios.TIOCOUTQ):
+        pass
+    print(ask(b, termios.FIONREAD), ask(b, SIOCATMARK), b.recv(100), ask(b, SIOCATMARK))
+    print(b.recv(1, socket.MSG_OOB | socket.MSG_PEEK), b.recvmsg(5, 0, socket.MSG_OOB)[::2])
+    print(attempt(lambda: b.recv(1, socket.MSG_OOB)), ready(b, select.POLLPRI, 0), ask(b, SIOCATMARK))
+    print(b.recv(100), ask(b, SIOCATMARK))
+    # Nobody reads the byte: the reader passes over it.
+    a.send(b"x", socket.MSG_OOB)
+    ready(b, select.POLLPRI)
+    print(ready(b, select.POLLIN, 0), attempt(lambda: b.recv(5, socket.MSG_DONTWAIT)))
+    a.send(b"1!", socket.MSG_OOB)
+    a.send(b"2!", socket.MSG_OOB)
+    while ask(a, termios.TIOCOUTQ):
+        pass
+    # A second one makes the first a byte of the stream, unless the reader stood before it.
+    print(b.recv(100), b.recv(1, socket.MSG_OOB), attempt(lambda: b.recv(9, socket.MSG_DONTWAIT)))
+    a.close()
+    print(b.recv(1), attempt(lambda: b.recv(1, socket.MSG_OOB)))
+    b.close()
+
+section("urgent data in the stream")
+a, b = connected()
+b.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)
+print(b.getsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE))
+a.send(b"before!", socket.MSG_OOB)
+a.send(b"after")
+while ask(a, termios.TIOCOUTQ):
+    pass
+print(ready(b, select.POLLIN | select.POLLPRI), attempt(lambda: b.recv(1, socket.MSG_OOB)))
+print(b.recv(100), ask(b, SIOCATMARK), b.recv(100), ask(b, SIOCATMARK))
+
+section("SIGURG and EPOLLPRI")
+caught = []
+signal.signal(signal.SIGURG, lambda s, f: caught.append(s))
+a, b = connected()
+fcntl.fcntl(b, fcntl.F_SETOWN, os.getpid())
+ep = select.epoll()
+ep.register(b, select.EPOLLPRI | select.EPOLLET)
+print(ep.poll(0), caught == [])
+a.send(b"!", socket.MSG_OOB)
+print([events for _, events in ep.poll(10)])
+while not caught:
+    pass
+print(caught == [signal.SIGURG], b.recv(1, socket.MSG_OOB), ep.poll(0))
+b.close()
+
+section("connecting again")
+for family, host in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")):
+    free = listener(family, host)
+    port = free.getsockname()[1]
+    free.close()
+    s = socket.socket(family)
+    print([attempt(lambda: s.connect((host, port))) for _ in range(3)])
+    print(s.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))
+    l = listener(family, host)
+    print(attempt(lambda: s.connect(l.getsockname())), attempt(lambda: s.connect(l.getsockname())))
+    n = socket.socket(family)
+    n.setblocking(False)
+    print(attempt(lambda: n.connect((host, port))), ready(n, select.POLLOUT))
+    print(errno.errorcode[n.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)], attempt(lambda: n.connect((host, port))))
