@@ -27,6 +27,23 @@ pub fn scripts(paths: &[PathBuf]) -> Result<Vec<PathBuf>, String> {
     Ok(files)
 }
 
+/// The topic of a script: the directory that it is in, below the directory of `roots` that led to it.
+pub fn topic(path: &Path, roots: &[PathBuf]) -> String {
+    let directory = path.parent().unwrap_or(Path::new(""));
+    let below = roots
+        .iter()
+        .filter_map(|root| directory.strip_prefix(root).ok())
+        .min_by_key(|below| below.components().count());
+    let last = |path: &Path| {
+        path.file_name()
+            .map(|name| name.to_string_lossy().into_owned())
+    };
+    match below {
+        Some(below) if below.components().next().is_some() => below.display().to_string(),
+        _ => last(directory).unwrap_or_else(|| ".".to_owned()),
+    }
+}
+
 fn search(directory: &Path, depth: u32, files: &mut Vec<PathBuf>) -> Result<(), String> {
     let fail = |error: std::io::Error| format!("{}: {error}", directory.display());
     let mut entries = fs::read_dir(directory)
@@ -43,4 +60,19 @@ fn search(directory: &Path, depth: u32, files: &mut Vec<PathBuf>) -> Result<(), 
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_topic_is_the_directory_below_what_was_named() {
+        let roots = [PathBuf::from("net"), PathBuf::from("x/alone.pkt")];
+        let topic = |path: &str| topic(Path::new(path), &roots);
+        assert_eq!(topic("net/tcp/sack/a.pkt"), "tcp/sack");
+        assert_eq!(topic("net/a.pkt"), "net");
+        assert_eq!(topic("x/alone.pkt"), "x");
+        assert_eq!(topic("alone.pkt"), ".");
+    }
 }

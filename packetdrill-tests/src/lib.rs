@@ -7,7 +7,8 @@
 //! | [`parse`] | tokens to events |
 //! | [`run`] | the events against a target: clock, calls, packets, settings, assertions |
 //! | [`collect`] | which files a command line means |
-//! | [`report`] | what went wrong, side by side |
+//! | [`suite`] | many scripts in parallel, results in order |
+//! | [`report`] | what went wrong, side by side; totals, TAP and JUnit |
 
 pub mod ast;
 pub mod collect;
@@ -15,6 +16,7 @@ pub mod lex;
 pub mod parse;
 pub mod report;
 pub mod run;
+pub mod suite;
 
 use std::fs;
 use std::path::Path;

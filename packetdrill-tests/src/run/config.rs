@@ -92,7 +92,7 @@ impl Config {
             }
             "ip_version" => self.set_ip_version(value()?.parse()?),
             // The peer's route and the capture link make no difference here.
-            "gateway_ip" | "netmask_ip" | "send_omit_free" | "speed" | "mss" => {}
+            "gateway_ip" | "netmask_ip" | "send_omit_free" | "speed" | "mss" | "is_anyip" => {}
             other => return Err(format!("the option --{other} is not supported")),
         }
         Ok(())
@@ -104,6 +104,9 @@ const LOCAL: Ipv4Addr = Ipv4Addr::new(192, 168, 0, 1);
 const REMOTE: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 const LOCAL6: Ipv6Addr = Ipv6Addr::new(0xfd3d, 0xfa7b, 0xd17d, 0, 0, 0, 0, 1);
 const REMOTE6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
+/// Those of the public collections' wrappers: a cookie of Fast Open depends on them.
+const CLASSIC_LOCAL6: Ipv6Addr = Ipv6Addr::new(0xfd3d, 0x0a0b, 0x17d6, 0, 0, 0, 0, 1);
+const CLASSIC_REMOTE6: Ipv6Addr = Ipv6Addr::new(0xfd3d, 0xfa7b, 0xd17d, 0, 0, 0, 0, 1);
 
 /// What a script is run over.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -117,6 +120,21 @@ pub enum IpVersion {
     Mapped,
 }
 
+impl IpVersion {
+    /// All there are.
+    pub const ALL: [Self; 3] = [Self::V4, Self::V6, Self::Mapped];
+}
+
+impl std::fmt::Display for IpVersion {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::V4 => "ipv4",
+            Self::V6 => "ipv6",
+            Self::Mapped => "ipv4-mapped-ipv6",
+        })
+    }
+}
+
 impl std::str::FromStr for IpVersion {
     type Err = String;
 
@@ -124,7 +142,7 @@ impl std::str::FromStr for IpVersion {
         match text {
             "ipv4" => Ok(Self::V4),
             "ipv6" => Ok(Self::V6),
-            "ipv4-mapped-ipv6" => Ok(Self::Mapped),
+            "ipv4-mapped-ipv6" | "ipv4-mapped-v6" => Ok(Self::Mapped),
             _ => Err(format!(
                 "{text} is no IP version: ipv4, ipv6 or ipv4-mapped-ipv6"
             )),
@@ -153,6 +171,32 @@ impl Config {
             true => addresses.mtu.saturating_add(MORE),
             false => addresses.mtu.saturating_sub(MORE),
         };
+    }
+
+    /// Runs as the classic tool does when the public collections' wrappers start it: lenient, with
+    /// their addresses, and with the names that they define for the version. What is defined already
+    /// stays.
+    pub fn be_classic(&mut self) {
+        self.lenient = true;
+        self.ignore_ecr = true;
+        self.tolerance_percent = 12.5;
+        let (cookie, level, kind) = match self.ip_version {
+            IpVersion::V4 => ("3021b9d889017eeb", "SOL_IP", "IP_RECVERR"),
+            IpVersion::V6 => ("c1d1e9742a47a9bc", "SOL_IPV6", "IPV6_RECVERR"),
+            IpVersion::Mapped => ("3021b9d889017eeb", "SOL_IPV6", "IPV6_RECVERR"),
+        };
+        if self.ip_version == IpVersion::V6 {
+            self.addresses.local.set_ip(CLASSIC_LOCAL6.into());
+            self.addresses.remote.set_ip(CLASSIC_REMOTE6.into());
+        }
+        for (name, text) in [
+            ("TFO_COOKIE", cookie),
+            ("CODE", "host_unreachable"),
+            ("CMSG_LEVEL_IP", level),
+            ("CMSG_TYPE_RECVERR", kind),
+        ] {
+            self.defines.push((name.to_owned(), text.to_owned()));
+        }
     }
 
     /// The address as sockets of this version name it.

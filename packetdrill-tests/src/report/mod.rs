@@ -1,8 +1,13 @@
 //! What went wrong in a script, and how it is told.
 
+pub mod junit;
+pub mod tap;
+mod totals;
+
 use std::fmt::Write as _;
 
 use crate::ast::Pos;
+pub use totals::{Counts, Totals};
 
 /// How a script ended.
 #[derive(Clone, Debug)]
@@ -102,7 +107,7 @@ impl Failure {
         let mut out = String::new();
         let kind = match self.blame {
             Blame::Target => "FAIL",
-            Blame::Script => "ERROR",
+            Blame::Script => "CANNOT RUN",
         };
         // Writing to a String cannot fail.
         // Line 0: the script as a whole.
