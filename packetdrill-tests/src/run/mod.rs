@@ -6,6 +6,7 @@
 mod aggregate;
 mod calls;
 mod config;
+pub mod epoll;
 mod expect;
 mod flow;
 mod inject;
@@ -16,6 +17,7 @@ mod setup;
 pub mod stack;
 mod symbols;
 mod target;
+mod tcp_info;
 mod times;
 mod values;
 mod wire;
@@ -26,6 +28,7 @@ use crate::ast::{Action, Direction, Event, Micros, Pos, Script};
 use crate::report::{Failure, Row};
 pub use config::{Config, IpVersion};
 use flow::Flows;
+pub use setup::set_defaults;
 pub use target::{Addresses, Handle, Received, Sent, SettingError, SysResult, Target};
 pub use wire::{Datagram, Segment, Transport};
 

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use super::target::SettingError;
+use super::target::{SettingError, Target};
 use super::{Outcome, Runner};
 use crate::ast::{Command, Pos};
 use crate::report::{Failure, Row};
@@ -60,6 +60,20 @@ enum Step {
     Nothing,
 }
 
+/// Makes the settings that the set-up script of the public collections makes.
+///
+/// # Errors
+/// A value that the target refuses.
+pub fn set_defaults(target: &mut dyn Target) -> Result<(), String> {
+    for (name, value) in DEFAULTS {
+        match target.set(name, value) {
+            Ok(()) | Err(SettingError::Unknown) => {}
+            Err(SettingError::Invalid(why)) => return Err(invalid(name, value, &why)),
+        }
+    }
+    Ok(())
+}
+
 impl Runner<'_> {
     pub(super) fn command(&mut self, command: &Command) -> Outcome {
         let steps = steps(&command.text).map_err(|message| Failure::error(command.pos, message))?;
@@ -82,15 +96,7 @@ impl Runner<'_> {
                 tried.or_else(|_| second.iter().try_for_each(|step| self.step(step)))
             }
             Step::ForgetPeers => self.target.forget_peers(),
-            Step::Defaults => {
-                for (name, value) in DEFAULTS {
-                    match self.target.set(name, value) {
-                        Ok(()) | Err(SettingError::Unknown) => {}
-                        Err(SettingError::Invalid(why)) => return Err(invalid(name, value, &why)),
-                    }
-                }
-                Ok(())
-            }
+            Step::Defaults => set_defaults(self.target),
             Step::Set(name, value) => match self.target.set(name, value) {
                 Ok(()) => Ok(()),
                 Err(SettingError::Unknown) => {

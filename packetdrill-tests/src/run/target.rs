@@ -34,6 +34,8 @@ pub struct Received {
     pub len: usize,
     /// MSG_ flags that came with it.
     pub flags: i32,
+    /// Who sent it, of a datagram.
+    pub source: Option<SocketAddr>,
 }
 
 /// Why a setting could not be set.

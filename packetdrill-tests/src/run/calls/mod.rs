@@ -21,7 +21,7 @@ use nix::errno::Errno;
 #[derive(Clone, Debug)]
 enum File {
     Socket(Socket),
-    Epoll(BTreeMap<i64, poll::Watch>),
+    Epoll(super::epoll::Epoll),
 }
 
 /// A socket of the target, and what the runner keeps beside it.

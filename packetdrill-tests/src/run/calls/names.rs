@@ -160,7 +160,7 @@ impl Runner<'_> {
             Some(File::Socket(socket)) => {
                 for file in self.files.table.values_mut() {
                     if let File::Epoll(interest) = file {
-                        interest.remove(&fd);
+                        interest.forget(fd);
                     }
                 }
                 self.target.close(socket.handle).map(|()| 0)

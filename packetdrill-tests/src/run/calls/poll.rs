@@ -1,48 +1,9 @@
-//! poll and a level-triggered epoll, over the target's readiness.
+//! poll and epoll, over the target's readiness.
 
-use std::collections::BTreeMap;
-
+use super::super::epoll::{ALWAYS, Epoll};
 use super::{Args, Attempt, File, Progress, Returned, Row, Runner, arg, values};
 use crate::ast::{Expr, Micros};
 use nix::errno::Errno;
-
-/// What an epoll instance watches on one descriptor.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Watch {
-    events: i32,
-    /// What was ready when last looked at, and how much had come in by then: what is new beside that is
-    /// an edge.
-    ready: i16,
-    received: i64,
-    /// There has been one since it was last reported.
-    edge: bool,
-}
-
-impl Watch {
-    fn new(events: i32) -> Self {
-        Self {
-            events,
-            edge: true,
-            ..Self::default()
-        }
-    }
-
-    /// True if `ready` is to be reported; then it has been.
-    fn fires(&mut self, ready: i16) -> bool {
-        let edges = self.events & libc::EPOLLET != 0;
-        let fires = ready != 0 && (self.edge || !edges);
-        if fires {
-            self.edge = false;
-            if self.events & libc::EPOLLONESHOT != 0 {
-                self.events = 0;
-            }
-        }
-        fires
-    }
-}
-
-/// Bits that are reported whether asked for or not.
-const ALWAYS: i16 = libc::POLLERR | libc::POLLHUP;
 
 impl Runner<'_> {
     fn ready(&mut self, fd: i64, events: i16) -> i16 {
@@ -99,7 +60,7 @@ impl Runner<'_> {
     }
 
     pub(super) fn sys_epoll_create(&mut self, result: &Expr) -> Args<Attempt> {
-        let fd = self.install(result, File::Epoll(BTreeMap::new()))?;
+        let fd = self.install(result, File::Epoll(Epoll::default()))?;
         Ok(Ok(fd).into())
     }
 
@@ -123,52 +84,29 @@ impl Runner<'_> {
         let Some(File::Epoll(interest)) = self.files.table.get_mut(&epoll) else {
             return Ok(Err(Errno::EBADF).into());
         };
-        let known = interest.contains_key(&fd);
-        let result = match operation {
-            libc::EPOLL_CTL_ADD if known => Err(Errno::EEXIST),
-            libc::EPOLL_CTL_MOD | libc::EPOLL_CTL_DEL if !known => Err(Errno::ENOENT),
-            libc::EPOLL_CTL_ADD | libc::EPOLL_CTL_MOD => {
-                interest.insert(fd, Watch::new(events));
-                Ok(0)
-            }
-            libc::EPOLL_CTL_DEL => {
-                interest.remove(&fd);
-                Ok(0)
-            }
-            _ => Err(Errno::EINVAL),
-        };
+        let result = interest.control(operation, fd, events, 0).map(|()| 0);
         self.note_edges();
         Ok(result.into())
     }
 
     /// Looks for edges on everything that is watched for them.
     pub(super) fn note_edges(&mut self) {
-        let watched = |file: &File| match file {
-            File::Epoll(watches) => watches
-                .iter()
-                .filter(|(_, watch)| watch.events & libc::EPOLLET != 0)
-                .map(|(fd, _)| *fd)
-                .collect(),
-            File::Socket(_) => Vec::new(),
-        };
         let epolls: Vec<(i64, Vec<i64>)> = self
             .files
             .table
             .iter()
-            .map(|(epoll, file)| (*epoll, watched(file)))
+            .filter_map(|(fd, file)| match file {
+                File::Epoll(epoll) => Some((*fd, epoll.edge_watched())),
+                File::Socket(_) => None,
+            })
             .filter(|(_, watched)| !watched.is_empty())
             .collect();
         for (epoll, watched) in epolls {
             for fd in watched {
                 let ready = self.ready(fd, i16::MAX);
                 let received = self.bytes_received(fd);
-                if let Some(File::Epoll(watches)) = self.files.table.get_mut(&epoll)
-                    && let Some(watch) = watches.get_mut(&fd)
-                {
-                    let wanted = watch.events as i16 | ALWAYS;
-                    let more = received > watch.received && wanted & libc::POLLIN != 0;
-                    watch.edge |= ready & !watch.ready & wanted != 0 || more;
-                    (watch.ready, watch.received) = (ready, received);
+                if let Some(File::Epoll(epoll)) = self.files.table.get_mut(&epoll) {
+                    epoll.note(fd, ready, received);
                 }
             }
         }
@@ -190,17 +128,16 @@ impl Runner<'_> {
     ) -> Args<Attempt> {
         let epoll = values::int(arg(args, 0)?)?;
         let interest = match self.files.table.get(&epoll) {
-            Some(File::Epoll(interest)) => interest.clone(),
+            Some(File::Epoll(interest)) => interest.watched(),
             _ => return Ok(Err(Errno::EBADF).into()),
         };
         let max = values::length(arg(args, 2)?)?;
         let mut ready = Vec::new();
-        for (fd, watch) in interest {
-            let seen = self.ready(fd, watch.events as i16);
+        for (fd, events) in interest {
+            let seen = self.ready(fd, events as i16);
             if ready.len() < max
-                && let Some(File::Epoll(watches)) = self.files.table.get_mut(&epoll)
-                && let Some(watch) = watches.get_mut(&fd)
-                && watch.fires(seen)
+                && let Some(File::Epoll(epoll)) = self.files.table.get_mut(&epoll)
+                && epoll.fires(fd, seen).is_some()
             {
                 ready.push((fd, seen));
             }

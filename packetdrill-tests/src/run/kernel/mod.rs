@@ -1,6 +1,5 @@
 //! The host's kernel as a target: the oracle. A TUN device in a network namespace of its own, real time.
 
-mod info;
 mod namespace;
 mod sys;
 
@@ -10,6 +9,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use super::target::{Addresses, Handle, Received, Sent, SettingError, SysResult, Target};
+use super::tcp_info;
 use crate::ast::Micros;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, ppoll};
@@ -224,7 +224,7 @@ impl Target for Kernel {
         Ok(Received {
             data,
             len: count,
-            flags: 0,
+            ..Received::default()
         })
     }
 
@@ -270,8 +270,8 @@ impl Target for Kernel {
 
     fn tcp_info(&mut self, handle: Handle) -> SysResult<Vec<(&'static str, i64)>> {
         let fd = self.fd(handle)?;
-        let bytes = sys::get_option(fd, libc::IPPROTO_TCP, libc::TCP_INFO, info::SIZE)?;
-        Ok(info::fields(&bytes))
+        let bytes = sys::get_option(fd, libc::IPPROTO_TCP, libc::TCP_INFO, tcp_info::SIZE)?;
+        Ok(tcp_info::fields(&bytes))
     }
 
     fn local_address(&mut self, handle: Handle) -> SysResult<SocketAddr> {

@@ -269,6 +269,11 @@ impl Target for Netstack {
         len: usize,
     ) -> SysResult<Vec<u8>> {
         let id = self.id(handle)?;
+        if (level, name) == (libc::IPPROTO_TCP, libc::TCP_INFO) {
+            let mut value = super::tcp_info::bytes(&tcp_info::fields(&mut self.stack, id)?);
+            value.truncate(len);
+            return Ok(value);
+        }
         let mut value = options::get_socket(&mut self.stack, id, level, name)?;
         value.truncate(len);
         Ok(value)

@@ -151,7 +151,7 @@ pub(super) fn recv(stack: &mut Stack, id: SocketId, len: usize, flags: i32) -> S
     Ok(Received {
         data,
         len: count,
-        flags: 0,
+        ..Received::default()
     })
 }
 
@@ -185,6 +185,7 @@ fn recv_datagram(stack: &mut Stack, id: SocketId, len: usize, flags: i32) -> Sys
             data.len()
         },
         flags: if whole > len { libc::MSG_TRUNC } else { 0 },
+        source: Some(datagram.from),
         data,
     })
 }

@@ -82,3 +82,40 @@ pub(super) fn fields(bytes: &[u8]) -> Vec<(&'static str, i64)> {
     }
     fields
 }
+
+/// The structure with the fields that `fields` has; those that it lacks are zero.
+pub(super) fn bytes(fields: &[(&'static str, i64)]) -> Vec<u8> {
+    let mut bytes = vec![0; SIZE];
+    let value = |name: &str| fields.iter().find(|(known, _)| *known == name);
+    for (name, offset, size) in FIELDS {
+        if let Some((_, value)) = value(name) {
+            bytes[offset..offset + size].copy_from_slice(&value.to_le_bytes()[..size]);
+        }
+    }
+    let bits = |name: &str, mask: u8| value(name).map_or(0, |(_, value)| *value as u8 & mask);
+    bytes[6] = bits("tcpi_snd_wscale", 15) | bits("tcpi_rcv_wscale", 15) << 4;
+    bytes[7] =
+        bits("tcpi_delivery_rate_app_limited", 1) | bits("tcpi_fastopen_client_fail", 3) << 1;
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_put_in_comes_out() {
+        let put = [
+            ("tcpi_state", 1),
+            ("tcpi_snd_wscale", 7),
+            ("tcpi_rcv_wscale", 9),
+            ("tcpi_fastopen_client_fail", 2),
+            ("tcpi_bytes_acked", 1 << 40),
+            ("tcpi_total_rto", 3),
+        ];
+        let out = fields(&bytes(&put));
+        for pair in put {
+            assert!(out.contains(&pair), "{pair:?}");
+        }
+    }
+}
