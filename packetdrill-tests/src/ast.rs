@@ -100,10 +100,64 @@ pub struct Packet {
     pub direction: Direction,
     /// What is said of the IP header.
     pub ip: IpInfo,
+    /// Headers around it, the outermost first.
+    pub encapsulation: Vec<Encapsulation>,
     /// Source and destination port, if the line names its flow.
     pub ports: Option<(u16, u16)>,
     /// The transport part.
     pub body: Body,
+}
+
+/// A header around a packet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Encapsulation {
+    /// `ipv4 1.2.3.4 > 5.6.7.8:` or `ipv6 ...`.
+    Ip {
+        /// Sender.
+        source: std::net::IpAddr,
+        /// Receiver.
+        destination: std::net::IpAddr,
+    },
+    /// `gre flags [key present],sum 0,off 0,key=1,seq 0:` (RFC 2784, RFC 2890).
+    Gre {
+        /// The flag bits of its first 16.
+        flags: u16,
+        /// Checksum.
+        sum: u16,
+        /// Offset.
+        offset: u16,
+        /// Key.
+        key: u32,
+        /// Sequence number.
+        sequence: u32,
+    },
+    /// `mpls (label 1,tc 0,[S],ttl 64):` (RFC 3032).
+    Mpls(Vec<MplsEntry>),
+}
+
+impl Encapsulation {
+    /// Its name in scripts.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Ip { source, .. } if source.is_ipv4() => "ipv4",
+            Self::Ip { .. } => "ipv6",
+            Self::Gre { .. } => "gre",
+            Self::Mpls(_) => "mpls",
+        }
+    }
+}
+
+/// An entry of an MPLS label stack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MplsEntry {
+    /// Label, 20 bits.
+    pub label: u32,
+    /// Traffic class, 3 bits.
+    pub class: u8,
+    /// It is the last.
+    pub bottom: bool,
+    /// Time to live.
+    pub ttl: u8,
 }
 
 /// What a script says of the IP header; what it leaves out is not compared.
@@ -139,28 +193,30 @@ pub enum Body {
 
 /// TCP flags, as the bits of the header.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Flags(pub u8);
+pub struct Flags(pub u16);
 
 impl Flags {
     /// FIN.
-    pub const FIN: u8 = 0x01;
+    pub const FIN: u16 = 0x01;
     /// SYN.
-    pub const SYN: u8 = 0x02;
+    pub const SYN: u16 = 0x02;
     /// RST.
-    pub const RST: u8 = 0x04;
+    pub const RST: u16 = 0x04;
     /// PSH.
-    pub const PSH: u8 = 0x08;
+    pub const PSH: u16 = 0x08;
     /// ACK.
-    pub const ACK: u8 = 0x10;
+    pub const ACK: u16 = 0x10;
     /// URG.
-    pub const URG: u8 = 0x20;
+    pub const URG: u16 = 0x20;
     /// ECE.
-    pub const ECE: u8 = 0x40;
+    pub const ECE: u16 = 0x40;
     /// CWR.
-    pub const CWR: u8 = 0x80;
+    pub const CWR: u16 = 0x80;
+    /// AE (RFC 9768).
+    pub const AE: u16 = 0x100;
 
     /// Letters of the language in the order in which it writes them, with their bits.
-    pub const LETTERS: [(char, u8); 8] = [
+    pub const LETTERS: [(char, u16); 9] = [
         ('F', Self::FIN),
         ('S', Self::SYN),
         ('R', Self::RST),
@@ -168,11 +224,12 @@ impl Flags {
         ('U', Self::URG),
         ('E', Self::ECE),
         ('W', Self::CWR),
+        ('A', Self::AE),
         ('.', Self::ACK),
     ];
 
     /// True if all of `bits` are set.
-    pub const fn has(self, bits: u8) -> bool {
+    pub const fn has(self, bits: u16) -> bool {
         self.0 & bits == bits
     }
 }
@@ -218,6 +275,24 @@ pub enum TcpOption {
         /// The echoed clock.
         ecr: u32,
     },
+    /// `md5 a1b2...`: the digest of TCP-MD5 (RFC 2385).
+    Md5(Vec<u8>),
+    /// `TCP-AO 1 2 a1b2...`: key identifiers and the code (RFC 5925).
+    Ao {
+        /// The key that it was made with.
+        key_id: u8,
+        /// The key that the sender would like to be sent.
+        next_key_id: u8,
+        /// The message authentication code.
+        mac: Vec<u8>,
+    },
+    /// `ECN e0b 1 ceb 0 e1b 1`: byte counters of accurate ECN (RFC 9768).
+    AccEcn {
+        /// ECT(1) comes first.
+        e1b_first: bool,
+        /// The counters in their order, 24 bits each; the last may be left out.
+        counters: Vec<u32>,
+    },
     /// `FO a1b2...`: the cookie, empty for a request.
     FastOpen(Vec<u8>),
     /// `FOEXP a1b2...`: the same in the experimental option 254 with magic 0xF989.
@@ -248,6 +323,8 @@ pub enum Echoed {
     Tcp(u32, u16),
     /// A UDP datagram: payload length.
     Udp(u16),
+    /// That many bytes of no transport that is known.
+    Raw(u16),
 }
 
 /// A system call.

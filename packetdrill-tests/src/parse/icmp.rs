@@ -5,7 +5,7 @@ use crate::ast::{Echoed, Icmp};
 use crate::lex::Kind;
 
 /// Names of the ICMPv4 types.
-pub(crate) const TYPES: [(&str, u8); 9] = [
+pub(crate) const TYPES: [(&str, u8); 10] = [
     ("echo_reply", 0),
     ("unreachable", 3),
     ("source_quench", 4),
@@ -15,6 +15,16 @@ pub(crate) const TYPES: [(&str, u8); 9] = [
     ("parameter_problem", 12),
     ("timestamp_request", 13),
     ("timestamp_reply", 14),
+    // ICMPv6's name for "fragmentation needed".
+    ("packet_too_big", 3),
+];
+
+/// Codes of "unreachable" by their names in ICMPv6 (RFC 4443), as those of ICMP that mean the same.
+const UNREACHABLE_CODES_V6: [(&str, u8); 4] = [
+    ("no_route", 0),
+    ("admin_prohibited", 13),
+    ("addr_unreachable", 1),
+    ("address_unreachable", 1),
 ];
 
 /// Names of the codes of "unreachable" (RFC 792, RFC 1122, RFC 1812).
@@ -47,13 +57,14 @@ impl Cursor {
         };
         let mut icmp = Icmp {
             kind: *kind,
-            code: 0,
+            code: if name == "packet_too_big" { 4 } else { 0 },
             mtu: None,
             id: None,
             echoed: None,
         };
         if let Some(Kind::Word(word)) = self.peek() {
-            let code = UNREACHABLE_CODES.iter().find(|(known, _)| known == word);
+            let mut codes = UNREACHABLE_CODES.iter().chain(&UNREACHABLE_CODES_V6);
+            let code = codes.find(|(known, _)| known == word);
             if let Some((_, code)) = code {
                 icmp.code = *code;
                 self.at += 1;
@@ -72,15 +83,19 @@ impl Cursor {
         Ok(icmp)
     }
 
-    /// `1:1001(1000)` or `udp (1000)`.
+    /// `1:1001(1000)`, `udp (1000)` or `raw (1000)`.
     fn echoed(&mut self) -> Result<Echoed> {
-        if !self.eat_word("udp") {
+        let raw = self.eat_word("raw") || self.eat_word("RAW");
+        if !raw && !self.eat_word("udp") && !self.eat_word("UDP") {
             let (seq, len) = self.sequence()?;
             return Ok(Echoed::Tcp(seq, len));
         }
         self.expect('(')?;
         let len = self.int("a payload length")?;
         self.expect(')')?;
-        Ok(Echoed::Udp(len))
+        Ok(match raw {
+            true => Echoed::Raw(len),
+            false => Echoed::Udp(len),
+        })
     }
 }

@@ -2,6 +2,7 @@
 //! flags); one file per part of the language.
 
 mod call;
+mod encapsulation;
 mod icmp;
 mod packet;
 mod tcp_options;

@@ -12,8 +12,13 @@ impl Cursor {
             self.expect('>')?;
             Direction::Out
         };
-        let ip = self.ip_info()?;
-        self.refuse_encapsulation()?;
+        let mut ip = self.ip_info()?;
+        let mut encapsulation = Vec::new();
+        while let Some(header) = self.encapsulation()? {
+            encapsulation.push(header);
+            // What stands before a header belongs to that header.
+            ip = self.ip_info()?;
+        }
         let mut ports = self.ports()?;
         let body = if self.eat_word("udp") {
             if ports.is_none() {
@@ -31,23 +36,14 @@ impl Cursor {
         Ok(Packet {
             direction,
             ip,
+            encapsulation,
             ports,
             body,
         })
     }
 
-    fn refuse_encapsulation(&self) -> Result<()> {
-        const UNSUPPORTED: [&str; 6] = ["ipv4", "ipv6", "gre", "GREv0", "mpls", "encap"];
-        match self.peek() {
-            Some(Kind::Word(word)) if UNSUPPORTED.contains(&word.as_str()) => {
-                self.error(format!("{word} encapsulation is not supported"))
-            }
-            _ => Ok(()),
-        }
-    }
-
     /// `[ect0]`, `(tos 0x4)`, `[ttl 5]`, or several with commas.
-    fn ip_info(&mut self) -> Result<IpInfo> {
+    pub(super) fn ip_info(&mut self) -> Result<IpInfo> {
         let mut info = IpInfo::default();
         let close = if self.eat('[') {
             ']'
@@ -125,8 +121,9 @@ impl Cursor {
         if let Some(Kind::Word(word)) = self.peek() {
             let word = word.clone();
             for letter in word.chars() {
-                match Flags::LETTERS.iter().find(|(c, _)| *c == letter) {
-                    Some((_, bit)) => flags |= bit,
+                let known = Flags::LETTERS.iter().find(|(c, _)| *c == letter);
+                match known.map(|(_, bit)| *bit).or_else(|| ace(letter)) {
+                    Some(bits) => flags |= bits,
                     None => {
                         return self.error(format!("'{letter}' in {word} is no TCP flag here"));
                     }
@@ -138,9 +135,19 @@ impl Cursor {
         if self.eat('.') {
             flags |= Flags::ACK;
             any = true;
-        }
-        if let Some(Kind::Fraction(..)) = self.peek() {
-            return self.error("AccECN counts in the flags are not supported");
+        } else if let Some(Kind::Fraction(_, text)) = self.peek() {
+            // `.5`: the acknowledgement, and the counter of accurate ECN.
+            match text.strip_prefix('.').and_then(|digit| {
+                let mut digits = digit.chars();
+                digits.next().filter(|_| digits.next().is_none())
+            }) {
+                Some(digit) if ace(digit).is_some() => {
+                    flags |= Flags::ACK | ace(digit).unwrap_or(0);
+                    any = true;
+                    self.at += 1;
+                }
+                _ => return self.fail("TCP flags"),
+            }
         }
         if any {
             Ok(Flags(flags))
@@ -162,4 +169,15 @@ impl Cursor {
         self.expect(')')?;
         Ok((first, len))
     }
+}
+
+/// The bits of a count of accurate ECN, 0 to 7 (RFC 9768, 3.2.2: AE, CWR and ECE).
+fn ace(digit: char) -> Option<u16> {
+    let count = digit.to_digit(8)?;
+    let bits = [(4, Flags::AE), (2, Flags::CWR), (1, Flags::ECE)];
+    Some(
+        bits.iter()
+            .filter(|(value, _)| count & value != 0)
+            .fold(0, |flags, (_, bit)| flags | bit),
+    )
 }

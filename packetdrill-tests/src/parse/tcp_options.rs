@@ -32,6 +32,9 @@ impl Cursor {
             "sackOK" => TcpOption::SackPermitted,
             "sack" => TcpOption::Sack(self.sack_blocks()?),
             "TS" => self.timestamp()?,
+            "md5" => TcpOption::Md5(self.hex("a digest")?),
+            "TCP" if self.eat('-') => self.ao()?,
+            "ECN" => self.acc_ecn()?,
             "FO" => TcpOption::FastOpen(self.cookie()?),
             "FOEXP" => TcpOption::FastOpenExp(self.cookie()?),
             _ => {
@@ -66,6 +69,54 @@ impl Cursor {
             val,
             ecr: self.int("a timestamp")?,
         })
+    }
+
+    /// `TCP-AO 1 2 a1b2`, what comes after the hyphen.
+    fn ao(&mut self) -> Result<TcpOption> {
+        if !self.eat_word("AO") {
+            return self.fail("'AO'");
+        }
+        Ok(TcpOption::Ao {
+            key_id: self.int("a key's number")?,
+            next_key_id: self.int("a key's number")?,
+            mac: self.hex("a message authentication code")?,
+        })
+    }
+
+    /// `e0b 1 ceb 0 e1b 1` or `e1b 1 ceb 0 e0b 1`, the last or the last two left out.
+    fn acc_ecn(&mut self) -> Result<TcpOption> {
+        const COUNTER_MAX: u32 = 0xff_ffff;
+        let e1b_first = self.is_word("e1b");
+        let names = match e1b_first {
+            true => ["e1b", "ceb", "e0b"],
+            false => ["e0b", "ceb", "e1b"],
+        };
+        let mut counters = Vec::new();
+        for name in names {
+            if !self.eat_word(name) {
+                break;
+            }
+            let count: u32 = self.int("a counter")?;
+            if count > COUNTER_MAX {
+                return self.error(format!("{count} does not fit in 24 bits"));
+            }
+            counters.push(count);
+        }
+        if counters.is_empty() {
+            return self.fail("'e0b' or 'e1b'");
+        }
+        Ok(TcpOption::AccEcn {
+            e1b_first,
+            counters,
+        })
+    }
+
+    fn hex(&mut self, what: &str) -> Result<Vec<u8>> {
+        let bytes = self.cookie()?;
+        match bytes.is_empty() {
+            true => self.fail(what),
+            false => Ok(bytes),
+        }
     }
 
     /// Hexadecimal digits, or nothing.

@@ -163,3 +163,108 @@ fn a_script_without_events_is_an_error() {
         assert!(error.message.contains("no events"), "{error}");
     }
 }
+
+#[test]
+fn accurate_ecn_in_flags_and_options() {
+    let (_, counted) = tcp("+0 > P5. 1:1001(1000) ack 1 <ECN e1b 1 ceb 0 e0b 16777215,nop>");
+    let ace5 = Flags::AE | Flags::ECE;
+    assert_eq!(counted.flags.0, ace5 | Flags::PSH | Flags::ACK);
+    let option = TcpOption::AccEcn {
+        e1b_first: true,
+        counters: vec![1, 0, 0xff_ffff],
+    };
+    assert_eq!(counted.options.unwrap(), [option, TcpOption::Nop]);
+    let (_, bare) = tcp("+0 > .2 1:1(0) ack 1 <ECN e0b 7>");
+    assert_eq!(bare.flags.0, Flags::CWR | Flags::ACK);
+    let (_, letters) = tcp("+0 < SEWA 0:0(0) win 100");
+    let all = Flags::SYN | Flags::ECE | Flags::CWR | Flags::AE;
+    assert_eq!(letters.flags.0, all);
+    for bad in [
+        "+0 > .8 1:1(0)",
+        "+0 > .55 1:1(0)",
+        "+0 > . 1:1(0) <ECN e0b 16777216>",
+        "+0 > . 1:1(0) <ECN ceb 1>",
+    ] {
+        assert!(parse(bad).is_err(), "{bad}");
+    }
+}
+
+#[test]
+fn signatures_in_options() {
+    let (_, tcp) = tcp("+0 < . 1:1(0) ack 1 <md5 0001ff,nop,nop,TCP-AO 1 2 abcd>");
+    assert_eq!(
+        tcp.options.unwrap(),
+        [
+            TcpOption::Md5(vec![0, 1, 255]),
+            TcpOption::Nop,
+            TcpOption::Nop,
+            TcpOption::Ao {
+                key_id: 1,
+                next_key_id: 2,
+                mac: vec![0xab, 0xcd]
+            }
+        ]
+    );
+}
+
+#[test]
+fn headers_around_a_packet() {
+    let (packet, syn) = tcp(
+        "+0 < ipv4 192.0.2.1 > 192.168.0.1: gre flags [key present],sum 0,off 0,key=7,seq 0: \
+         mpls (label 0,tc 0,ttl 0) (label 1048575,tc 3,[S],ttl 64): S 0:0(0)",
+    );
+    assert_eq!(syn.flags.0, Flags::SYN);
+    let names: Vec<_> = packet
+        .encapsulation
+        .iter()
+        .map(Encapsulation::name)
+        .collect();
+    assert_eq!(names, ["ipv4", "gre", "mpls"]);
+    let [
+        _,
+        Encapsulation::Gre { flags, key, .. },
+        Encapsulation::Mpls(labels),
+    ] = &packet.encapsulation[..]
+    else {
+        panic!("{packet:?}");
+    };
+    assert_eq!((*flags, *key), (0x2000, 7));
+    assert!(!labels[0].bottom && labels[1].bottom && labels[1].label == 0xf_ffff);
+    let (packet, _) = tcp("+0 > [ect0] ipv6 2001:db8::1 > ::1: . 1:1(0) ack 1");
+    let addresses = Encapsulation::Ip {
+        source: "2001:db8::1".parse().unwrap(),
+        destination: "::1".parse().unwrap(),
+    };
+    assert_eq!(packet.encapsulation, [addresses]);
+    for bad in [
+        "+0 < ipv4 ::1 > ::2: S 0:0(0)",
+        "+0 < ipv4 1.2.3 > 1.2.3.4: S 0:0(0)",
+        "+0 < mpls: S 0:0(0)",
+        "+0 < mpls (label 1048576,tc 0,ttl 0): S 0:0(0)",
+        "+0 < gre flags [no]: S 0:0(0)",
+    ] {
+        assert!(parse(bad).is_err(), "{bad}");
+    }
+}
+
+#[test]
+fn icmp_by_the_names_of_both_families() {
+    let icmp = |text: &str| match events(text).remove(0).action {
+        Action::Packet(Packet {
+            body: Body::Icmp(icmp),
+            ..
+        }) => icmp,
+        other => panic!("{text}: {other:?}"),
+    };
+    let of_v4 = icmp("+0 < icmp unreachable frag_needed mtu 1400 [1:1001(1000)]");
+    assert_eq!(
+        icmp("+0 < icmp packet_too_big mtu 1400 [1:1001(1000)]"),
+        of_v4
+    );
+    let host = icmp("+0 < icmp unreachable host_unreachable");
+    assert_eq!(icmp("+0 < icmp unreachable address_unreachable"), host);
+    assert_eq!(
+        icmp("+0 < icmp unreachable [raw (8)]").echoed,
+        Some(Echoed::Raw(8))
+    );
+}

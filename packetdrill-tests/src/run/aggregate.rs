@@ -7,7 +7,7 @@ use super::{Outcome, Runner};
 use crate::ast::{Flags, Micros};
 
 /// Flags that only the last segment of a burst carries, or only the first.
-const LOOSE: u8 = Flags::FIN | Flags::PSH | Flags::CWR;
+const LOOSE: u16 = Flags::FIN | Flags::PSH | Flags::CWR;
 
 impl Runner<'_> {
     /// Appends to `first` the segments that continue it, until it holds `len` bytes of data. What does

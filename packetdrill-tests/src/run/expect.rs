@@ -10,6 +10,7 @@ use crate::report::{Failure, Row};
 
 impl Runner<'_> {
     pub(super) fn expect(&mut self, pos: Pos, packet: &Packet, due: Due) -> Outcome {
+        super::inject::refuse_encapsulation(pos, packet)?;
         let tolerance = due.tolerance(self.config.tolerance, self.config.tolerance_percent);
         let sent = self.next_sent(pos, packet, due, tolerance)?;
         let mut datagram = Datagram::decode(&sent.bytes, sent.checksummed).map_err(|message| {

@@ -13,6 +13,7 @@ const TTL: u8 = 255;
 
 impl Runner<'_> {
     pub(super) fn inject(&mut self, pos: Pos, packet: &Packet) -> Outcome {
+        refuse_encapsulation(pos, packet)?;
         let (flow, transport) = match &packet.body {
             Body::Tcp(tcp) => {
                 let isn = tcp.flags.has(Flags::SYN).then_some(tcp.seq);
@@ -99,6 +100,11 @@ impl Runner<'_> {
         let (flow, addresses) = (self.flows.get(flow), &self.config.addresses);
         let transport = match icmp.echoed {
             Some(Echoed::Udp(len)) => Transport::Udp(vec![0; usize::from(len)]),
+            // Eight bytes of anything: no transport takes it for its own.
+            Some(Echoed::Raw(_)) => {
+                let message = "an ICMP error about a packet of no transport is not supported";
+                return Err(Box::new(Failure::error(pos, message)));
+            }
             tcp => {
                 let (seq, len) = match tcp {
                     Some(Echoed::Tcp(seq, len)) => (seq, len),
@@ -129,6 +135,17 @@ impl Runner<'_> {
         let header = if addresses.local.is_ipv4() { 20 } else { 40 };
         bytes.truncate(header + EIGHT);
         Ok(bytes)
+    }
+}
+
+/// The stacks under test have no tunnels.
+pub(super) fn refuse_encapsulation(pos: Pos, packet: &Packet) -> Outcome {
+    match packet.encapsulation.first() {
+        None => Ok(()),
+        Some(header) => {
+            let message = format!("{} encapsulation: the stack has no tunnels", header.name());
+            Err(Box::new(Failure::error(pos, message)))
+        }
     }
 }
 

@@ -137,6 +137,8 @@ impl Datagram {
         header.urg = segment.flags.has(Flags::URG);
         header.ece = segment.flags.has(Flags::ECE);
         header.cwr = segment.flags.has(Flags::CWR);
+        // AE has the bit of the nonce sum of old.
+        header.ns = segment.flags.has(Flags::AE);
         header
             .set_options_raw(&tcp_options::encode(&segment.options))
             .map_err(|_| "the TCP options take more than 40 bytes")?;
@@ -289,7 +291,7 @@ fn encode_icmpv4(kind: u8, code: u8, rest: [u8; 4], payload: &[u8]) -> Vec<u8> {
 }
 
 fn decode_tcp(tcp: &etherparse::TcpSlice<'_>) -> Result<Segment, String> {
-    let bit = |on: bool, bit: u8| if on { bit } else { 0 };
+    let bit = |on: bool, bit: u16| if on { bit } else { 0 };
     let flags = bit(tcp.fin(), Flags::FIN)
         | bit(tcp.syn(), Flags::SYN)
         | bit(tcp.rst(), Flags::RST)
@@ -297,7 +299,8 @@ fn decode_tcp(tcp: &etherparse::TcpSlice<'_>) -> Result<Segment, String> {
         | bit(tcp.ack(), Flags::ACK)
         | bit(tcp.urg(), Flags::URG)
         | bit(tcp.ece(), Flags::ECE)
-        | bit(tcp.cwr(), Flags::CWR);
+        | bit(tcp.cwr(), Flags::CWR)
+        | bit(tcp.ns(), Flags::AE);
     Ok(Segment {
         flags: Flags(flags),
         seq: tcp.sequence_number(),

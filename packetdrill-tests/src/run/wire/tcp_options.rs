@@ -6,6 +6,11 @@ use crate::ast::TcpOption;
 const EXPERIMENT: u8 = 254;
 const FAST_OPEN_MAGIC: [u8; 2] = [0xf9, 0x89];
 
+/// Kinds of accurate ECN's option: ECT(0) first, ECT(1) first (RFC 9768).
+const ACC_ECN: [u8; 2] = [172, 174];
+const MD5: u8 = 19;
+const AO: u8 = 29;
+
 /// The options' bytes, padded with end-of-list to a multiple of four.
 pub(super) fn encode(options: &[TcpOption]) -> Vec<u8> {
     let mut out = Vec::new();
@@ -27,6 +32,22 @@ pub(super) fn encode(options: &[TcpOption]) -> Vec<u8> {
             TcpOption::Timestamp { val, ecr } => {
                 let bytes = [val.to_be_bytes(), ecr.to_be_bytes()].concat();
                 push(&mut out, 8, &bytes);
+            }
+            TcpOption::Md5(digest) => push(&mut out, MD5, digest),
+            TcpOption::Ao {
+                key_id,
+                next_key_id,
+                mac,
+            } => push(&mut out, AO, &[&[*key_id, *next_key_id], &mac[..]].concat()),
+            TcpOption::AccEcn {
+                e1b_first,
+                counters,
+            } => {
+                let bytes = counters
+                    .iter()
+                    .flat_map(|count| count.to_be_bytes()[1..].to_vec());
+                let kind = ACC_ECN[usize::from(*e1b_first)];
+                push(&mut out, kind, &bytes.collect::<Vec<u8>>());
             }
             TcpOption::FastOpen(cookie) => push(&mut out, 34, cookie),
             TcpOption::FastOpenExp(cookie) => {
@@ -101,6 +122,19 @@ fn decode_one(kind: u8, data: &[u8]) -> TcpOption {
             val: word(0),
             ecr: word(4),
         },
+        (MD5, _) => TcpOption::Md5(data.to_vec()),
+        (AO, 2..) => TcpOption::Ao {
+            key_id: data[0],
+            next_key_id: data[1],
+            mac: data[2..].to_vec(),
+        },
+        (172 | 174, len) if len % 3 == 0 => TcpOption::AccEcn {
+            e1b_first: kind == ACC_ECN[1],
+            counters: data
+                .chunks(3)
+                .map(|count| u32::from_be_bytes([0, count[0], count[1], count[2]]))
+                .collect(),
+        },
         (34, _) => TcpOption::FastOpen(data.to_vec()),
         (EXPERIMENT, len) if len >= 2 && data[..2] == FAST_OPEN_MAGIC => {
             TcpOption::FastOpenExp(data[2..].to_vec())
@@ -124,6 +158,27 @@ pub(super) fn text(option: &TcpOption) -> String {
                 format!("{text} {left}:{right}")
             }),
         TcpOption::Timestamp { val, ecr } => format!("TS val {val} ecr {ecr}"),
+        TcpOption::Md5(digest) => format!("md5 {}", hex(digest)),
+        TcpOption::Ao {
+            key_id,
+            next_key_id,
+            mac,
+        } => format!("TCP-AO {key_id} {next_key_id} {}", hex(mac)),
+        TcpOption::AccEcn {
+            e1b_first,
+            counters,
+        } => {
+            let names = match e1b_first {
+                true => ["e1b", "ceb", "e0b"],
+                false => ["e0b", "ceb", "e1b"],
+            };
+            names
+                .iter()
+                .zip(counters)
+                .fold("ECN".to_owned(), |text, (name, count)| {
+                    format!("{text} {name} {count}")
+                })
+        }
         TcpOption::FastOpen(cookie) => format!("FO {}", hex(cookie)),
         TcpOption::FastOpenExp(cookie) => format!("FOEXP {}", hex(cookie)),
         TcpOption::Unknown(kind, data) => format!("option {kind} {}", hex(data)),
