@@ -1,7 +1,7 @@
 //! What an interceptor is told: connections, datagrams and echo requests to addresses that are not
 //! the stack's own, before anything answers them.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use super::SocketId;
 use crate::buf::Bytes;
@@ -23,6 +23,9 @@ pub struct InterceptConfig {
     pub udp_recv_budget: usize,
     /// Echo requests that wait to be taken.
     pub echoes_max: usize,
+    /// Answers ARP requests for every host address but this one, which is the peer's own: so the peer
+    /// needs no gateway to reach what is on its own network (RFC 1027). `None`: only for the stack's.
+    pub proxy_arp_except: Option<Ipv4Addr>,
 }
 
 impl Default for InterceptConfig {
@@ -35,6 +38,7 @@ impl Default for InterceptConfig {
             udp_idle_timeout: Duration::from_secs(120),
             udp_recv_budget: 212_992,
             echoes_max: 64,
+            proxy_arp_except: None,
         }
     }
 }

@@ -30,7 +30,8 @@ impl Net {
             self.stats.link.arp_in_bad_sender += 1;
             return;
         }
-        let asks_us = packet.op == ArpOp::Request && iface.has_addr(target);
+        let ours = iface.has_addr(target) || iface.answers_for(packet.target, packet.sender);
+        let asks_us = packet.op == ArpOp::Request && ours;
         if self.may_be_neighbor(id, packet.sender) {
             let evidence = match packet.op {
                 _ if sender == target => Evidence::Announcement,

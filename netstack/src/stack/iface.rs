@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use smallvec::SmallVec;
 
 use super::address::{Address, AddressOrigin};
+use super::intercept::is_host_address;
 use super::nd::NdState;
 use crate::buf::{TxBatch, TxPacket};
 use crate::link::{DeviceCaps, MacAddr};
@@ -53,6 +54,8 @@ pub(crate) struct Iface {
     pub(super) nd: NdState,
     /// Who is offered packets to addresses that are not ours, if they are taken.
     pub(super) interceptor: Option<SocketId>,
+    /// ARP requests for all addresses but this one are answered, if there is one.
+    pub(super) proxy_arp_except: Option<Ipv4Addr>,
     queue: VecDeque<TxPacket>,
     queued_bytes: usize,
     limit_packets: usize,
@@ -72,12 +75,20 @@ impl Iface {
             counters: IfaceCounters::default(),
             nd: NdState::default(),
             interceptor: None,
+            proxy_arp_except: None,
             queue: VecDeque::new(),
             queued_bytes: 0,
             limit_packets: limits.0,
             limit_bytes: limits.1,
             refused: false,
         }
+    }
+
+    /// True if ARP requests for an address that is not ours are answered here. Not those of who asks for
+    /// the address that it has: it would take it for somebody else's (RFC 5227).
+    pub(super) fn answers_for(&self, target: Ipv4Addr, sender: Ipv4Addr) -> bool {
+        let peers = [sender, self.proxy_arp_except.unwrap_or(target)];
+        !peers.contains(&target) && is_host_address(IpAddr::V4(target))
     }
 
     /// True if the queue takes `count` more packets; if not, room will be signalled.

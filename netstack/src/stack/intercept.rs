@@ -102,6 +102,7 @@ impl Stack {
             echoes: VecDeque::new(),
         });
         state.interceptor = Some(id);
+        state.proxy_arp_except = config.proxy_arp_except;
         self.tcp.intercept(id, iface, &config);
         Ok(id)
     }
@@ -375,6 +376,7 @@ impl Stack {
         };
         if let Some(state) = self.net.iface_mut(interceptor.iface) {
             state.interceptor = None;
+            state.proxy_arp_except = None;
         }
         self.tcp.stop_intercepting(id);
         for flow in interceptor.fresh {

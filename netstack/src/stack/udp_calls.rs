@@ -7,7 +7,7 @@ use smallvec::smallvec;
 use super::Stack;
 use super::egress::ip_header_len;
 use super::ingress::Inbound;
-use super::intercept::Intercepting;
+use super::intercept::{Intercepting, is_host_address};
 use crate::buf::{Bytes, GsoKind};
 use crate::error::SocketError;
 use crate::network::icmp_error::Problem;
@@ -146,7 +146,9 @@ impl Stack {
             return Err(SocketError::Invalid);
         }
         let iface = inward.link(socket.options.iface)?;
-        let usable = ip.is_unspecified() || self.net.is_local(ip) || self.is_group(ip);
+        // Any host's address can be taken where packets to any address come in.
+        let any = self.net.intercepts() && is_host_address(ip);
+        let usable = ip.is_unspecified() || self.net.is_local(ip) || self.is_group(ip) || any;
         if !usable {
             return Err(SocketError::AddrNotAvailable);
         }

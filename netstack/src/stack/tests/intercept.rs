@@ -383,3 +383,79 @@ fn without_an_interceptor_nothing_is_taken() {
             .is_ok()
     );
 }
+
+/// Who looks for somebody on its own network finds the interceptor, but nobody at its own address.
+#[test]
+fn arp_requests_for_the_peers_network_are_answered_if_asked_for() {
+    for proxy in [false, true] {
+        let mut wire = Wire::new(Medium::Ethernet);
+        let IpAddr::V4(peer) = wire.hosts[A].addr else {
+            panic!("the wire's addresses are IPv4");
+        };
+        let config = InterceptConfig {
+            proxy_arp_except: proxy.then_some(peer),
+            ..InterceptConfig::default()
+        };
+        let iface = wire.hosts[B].iface;
+        let id = wire.stack(B).intercept(iface, config).unwrap();
+        let octets = peer.octets();
+        let near = SocketAddr::from(([octets[0], octets[1], octets[2], 77], 80));
+        connect(&mut wire, near);
+        let offered = wire.stack(B).intercept_next(id);
+        let to = offered.map(|what| match what {
+            Intercepted::Tcp(offer) => offer.to,
+            other => panic!("{other:?}"),
+        });
+        assert_eq!(to, proxy.then_some(near));
+        let asked = |target| {
+            wire.hosts[B]
+                .stack
+                .net
+                .iface(iface)
+                .unwrap()
+                .answers_for(target, [0; 4].into())
+        };
+        assert!(!asked(peer), "a probe for its own address (RFC 5227)");
+        assert_eq!(asked([10, 1, 2, 3].into()), proxy);
+        assert!(!asked([224, 0, 0, 1].into()));
+    }
+}
+
+/// The other way, connections and datagrams come from any address.
+#[test]
+fn what_goes_to_the_peer_may_come_from_any_address() {
+    let (mut wire, _) = open(InterceptConfig::default());
+    let peer = wire.hosts[A].addr;
+    let listener = wire.stack(A).tcp_open();
+    wire.stack(A)
+        .tcp_bind(listener, SocketAddr::new(peer, 80))
+        .unwrap();
+    wire.stack(A).tcp_listen(listener, 1).unwrap();
+    let server = wire.stack(A).udp_open(Family::V4);
+    wire.stack(A)
+        .udp_bind(server, SocketAddr::new(peer, 53))
+        .unwrap();
+    let client = wire.stack(B).tcp_open();
+    wire.stack(B).tcp_bind(client, far(0)).unwrap();
+    let begun = wire.stack(B).tcp_connect(client, SocketAddr::new(peer, 80));
+    assert_eq!(begun, Err(SocketError::InProgress));
+    wire.run();
+    let (_, from) = wire.stack(A).tcp_accept(listener).unwrap();
+    assert_eq!(from.ip(), far(0).ip());
+    let asker = wire.stack(B).udp_open(Family::V4);
+    wire.stack(B).udp_bind(asker, far(0)).unwrap();
+    wire.stack(B)
+        .udp_connect(asker, SocketAddr::new(peer, 53))
+        .unwrap();
+    wire.stack(B)
+        .udp_send(asker, Bytes::from_static(b"?"), None)
+        .unwrap();
+    wire.run();
+    let asked = wire.stack(A).udp_recv(server).unwrap();
+    assert_eq!(asked.from.ip(), far(0).ip());
+    wire.stack(A)
+        .udp_send(server, Bytes::from_static(b"!"), Some(asked.from))
+        .unwrap();
+    wire.run();
+    assert_eq!(wire.stack(B).udp_recv(asker).unwrap().data[..], b"!"[..]);
+}
