@@ -155,13 +155,15 @@ pub(super) fn execute(
     stats: impl FnOnce(&Shared, &Forwards) -> Value,
 ) -> Result<Value, String> {
     match command {
-        Command::Add(rule) => match forwards.add(cx, rule) {
-            Ok(id) => Ok(json!({ "id": id })),
-            Err(error) => Err(format!(
-                "bad request: add_hostfwd: cannot listen on {}: {error}",
-                rule.host
-            )),
-        },
+        Command::Add(rule) => {
+            let host = rule.host;
+            match forwards.add(cx, rule) {
+                Ok(id) => Ok(json!({ "id": id })),
+                Err(error) => Err(format!(
+                    "bad request: add_hostfwd: cannot listen on {host}: {error}"
+                )),
+            }
+        }
         Command::List => {
             let entries: Vec<Value> = forwards.list().into_iter().map(entry).collect();
             Ok(json!({ "entries": entries }))
@@ -240,6 +242,7 @@ fn parse_rule(plan: &Plan, arguments: &Map<String, Value>) -> Result<Rule, Strin
             addr("host_addr", Ipv4Addr::UNSPECIFIED.into())?,
             port("host_port")?,
         ),
+        iface: None,
         guest: SocketAddr::new(addr("guest_addr", plan.guest)?, port("guest_port")?),
     })
 }

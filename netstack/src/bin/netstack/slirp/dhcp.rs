@@ -1,19 +1,22 @@
-//! A DHCP server (RFC 2131) for namespaces that are not configured from outside. It gives out the
-//! addresses network + 15 to network + 30.
+//! A DHCP server (RFC 2131) for namespaces that are not configured from outside.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use netstack::network::IfaceId;
 use netstack::socket::{Family, SocketId};
 
-use super::plan::Plan;
+use super::plan::{Leases, Plan};
 use super::shared::Shared;
 
 const SERVER_PORT: u16 = 67;
 const CLIENT_PORT: u16 = 68;
 const LEASE_SECONDS: u32 = 86_400;
-const FIRST: u32 = 15;
-const LAST: u32 = 30;
+/// Name servers that fit into an option.
+const DNS_MAX: usize = 63;
+/// RFC 1035, 2.3.4
+const LABEL_MAX: usize = 63;
+/// Addresses that are given out at most.
+const LEASES_MAX: u32 = 64;
 
 /// RFC 2131, 2: up to the options, which begin with a magic number.
 const FIXED_LEN: usize = 236;
@@ -35,6 +38,8 @@ mod option {
     pub(super) const LEASE_TIME: u8 = 51;
     pub(super) const MESSAGE_TYPE: u8 = 53;
     pub(super) const SERVER: u8 = 54;
+    /// RFC 3397
+    pub(super) const SEARCH: u8 = 119;
     pub(super) const END: u8 = 255;
 }
 
@@ -117,25 +122,27 @@ impl Request {
 /// Who has which address.
 #[derive(Debug)]
 struct Pool {
-    base: u32,
+    first: u32,
     /// By place; `Some(None)` is an address that somebody has declined.
-    leases: [Option<Option<Mac>>; (LAST - FIRST + 1) as usize],
+    leases: Vec<Option<Option<Mac>>>,
 }
 
 impl Pool {
-    fn new(base: Ipv4Addr) -> Self {
+    fn new(leases: &Leases) -> Self {
+        let (first, last) = (u32::from(leases.first), u32::from(leases.last));
+        let count = last.saturating_sub(first).min(LEASES_MAX - 1) + 1;
         Self {
-            base: u32::from(base),
-            leases: Default::default(),
+            first,
+            leases: vec![None; count as usize],
         }
     }
 
     fn address(&self, place: usize) -> Ipv4Addr {
-        Ipv4Addr::from(self.base + FIRST + place as u32)
+        Ipv4Addr::from(self.first + place as u32)
     }
 
     fn place(&self, address: Ipv4Addr) -> Option<usize> {
-        let place = u32::from(address).checked_sub(self.base + FIRST)? as usize;
+        let place = u32::from(address).checked_sub(self.first)? as usize;
         (place < self.leases.len()).then_some(place)
     }
 
@@ -147,7 +154,9 @@ impl Pool {
 
     /// The client's address: that which it has, that which it wants, or the first that is free.
     fn take(&mut self, mac: Mac, wanted: Option<Ipv4Addr>) -> Option<Ipv4Addr> {
-        let free = |place: &usize| self.leases[*place].is_none();
+        // A single address is the namespace's, whatever Ethernet address it has just now.
+        let sole = self.leases.len() == 1;
+        let free = |place: &usize| sole || self.leases[*place].is_none();
         let wanted = wanted.and_then(|address| self.place(address)).filter(free);
         let any = || (0..self.leases.len()).find(free);
         let place = self.place_of(mac).or(wanted).or_else(any)?;
@@ -173,12 +182,12 @@ pub(super) struct Dhcp {
 }
 
 impl Dhcp {
-    /// Listens in the virtual network. `None` if that is not IPv4.
+    /// Listens in the virtual network. `None` if that is not IPv4, or nothing is to be given out.
     pub(super) fn start(cx: &mut Shared, iface: IfaceId) -> Option<Self> {
-        let (IpAddr::V4(gateway), IpAddr::V4(base)) = (cx.plan.gateway, cx.plan.network.addr())
-        else {
+        let IpAddr::V4(gateway) = cx.plan.gateway else {
             return None;
         };
+        let pool = Pool::new(cx.plan.leases.as_ref()?);
         let socket = cx.stack.udp_open(Family::V4);
         let options = cx.stack.udp_options_mut(socket).ok()?;
         options.broadcast = true;
@@ -188,7 +197,7 @@ impl Dhcp {
         Some(Self {
             socket,
             gateway,
-            pool: Pool::new(base),
+            pool,
         })
     }
 
@@ -256,6 +265,40 @@ impl Dhcp {
     }
 }
 
+fn add_details(leases: &Leases, mut add: impl FnMut(u8, &[u8])) {
+    let servers = leases.dns.iter().flat_map(Ipv4Addr::octets);
+    let servers: Vec<u8> = servers.take(4 * DNS_MAX).collect();
+    if !servers.is_empty() {
+        add(option::DNS, &servers);
+    }
+    let search = search_list(&leases.search);
+    if !search.is_empty() {
+        add(option::SEARCH, &search);
+    }
+    if let Some(mtu) = leases.mtu {
+        add(option::MTU, &mtu.to_be_bytes());
+    }
+}
+
+/// Domains as RFC 1035, 3.1 writes names, without compression; those that fit into one option.
+fn search_list(domains: &[String]) -> Vec<u8> {
+    let mut list = Vec::new();
+    for domain in domains {
+        let mut name = Vec::new();
+        for label in domain.trim_end_matches('.').split('.') {
+            name.push(label.len() as u8);
+            name.extend_from_slice(label.as_bytes());
+        }
+        name.push(0);
+        let good = |label: &str| (1..=LABEL_MAX).contains(&label.len());
+        let good = domain.trim_end_matches('.').split('.').all(good);
+        if good && list.len() + name.len() <= usize::from(u8::MAX) {
+            list.extend_from_slice(&name);
+        }
+    }
+    list
+}
+
 fn build(plan: &Plan, request: &Request, gateway: Ipv4Addr, (kind, yours): Answer) -> Vec<u8> {
     let mut message = vec![0; FIXED_LEN];
     message[0] = BOOT_REPLY;
@@ -281,10 +324,9 @@ fn build(plan: &Plan, request: &Request, gateway: Ipv4Addr, (kind, yours): Answe
         let mask = u32::MAX << (32 - u32::from(plan.network.prefix_len()));
         add(option::NETMASK, &mask.to_be_bytes());
         add(option::ROUTER, &gateway.octets());
-        if let Some(IpAddr::V4(dns)) = plan.dns {
-            add(option::DNS, &dns.octets());
+        if let Some(leases) = &plan.leases {
+            add_details(leases, add);
         }
-        add(option::MTU, &(plan.mtu as u16).to_be_bytes());
     }
     message.push(option::END);
     message.resize(message.len().max(REPLY_LEN_MIN), option::PAD);
@@ -302,12 +344,24 @@ mod tests {
         Dhcp {
             socket: stack.udp_open(Family::V4),
             gateway: GATEWAY,
-            pool: Pool::new(Ipv4Addr::new(10, 0, 2, 0)),
+            pool: Pool::new(&leases()),
+        }
+    }
+
+    fn leases() -> Leases {
+        Leases {
+            first: Ipv4Addr::new(10, 0, 2, 15),
+            last: Ipv4Addr::new(10, 0, 2, 30),
+            dns: vec![Ipv4Addr::new(10, 0, 2, 3)],
+            search: vec!["example.org".into(), "a..b".into(), "x.".into()],
+            mtu: Some(1500),
         }
     }
 
     fn plan() -> Plan {
-        Plan::new("10.0.2.0/24".parse().unwrap()).unwrap()
+        let mut plan = Plan::new("10.0.2.0/24".parse().unwrap()).unwrap();
+        plan.leases = Some(leases());
+        plan
     }
 
     fn message(mac: u8, options: &[u8]) -> Vec<u8> {
@@ -340,6 +394,8 @@ mod tests {
         assert!(offer.len() >= REPLY_LEN_MIN);
         let routers = [option::ROUTER, 4, 10, 0, 2, 2, option::DNS, 4, 10, 0, 2, 3];
         assert!(offer.windows(12).any(|window| window == routers));
+        let search = b"\x77\x10\x07example\x03org\x00\x01x\x00";
+        assert!(offer.windows(search.len()).any(|window| window == search));
         let request = [53, 1, 3, 50, 4, 10, 0, 2, 15, 54, 4, 10, 0, 2, 2, 255];
         let ack = ask(&mut server, 7, &request).unwrap();
         assert_eq!(kind_and_address(&ack), (kind::ACK, first));
@@ -354,7 +410,7 @@ mod tests {
     #[test]
     fn a_full_pool_offers_nothing_and_a_declined_address_is_not_used_again() {
         let mut server = server();
-        for mac in 0..=(LAST - FIRST) as u8 {
+        for mac in 0..16 {
             ask(&mut server, mac, &[53, 1, 1, 255]).unwrap();
         }
         assert_eq!(ask(&mut server, 99, &[53, 1, 1, 255]), None);
@@ -367,6 +423,18 @@ mod tests {
             ask(&mut server, 5, &[53, 1, 3, 54, 4, 9, 9, 9, 9, 255]),
             None
         );
+    }
+
+    #[test]
+    fn a_single_address_is_always_the_namespaces() {
+        let mut server = server();
+        let mut one = leases();
+        one.last = one.first;
+        server.pool = Pool::new(&one);
+        for mac in 0..3 {
+            let offer = ask(&mut server, mac, &[53, 1, 1, 255]).unwrap();
+            assert_eq!(kind_and_address(&offer), (kind::OFFER, one.first));
+        }
     }
 
     #[test]

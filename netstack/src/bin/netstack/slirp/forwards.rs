@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::io::{self, ErrorKind};
-use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
 
 use netstack::buf::Bytes;
 use netstack::error::SocketError;
@@ -11,6 +11,7 @@ use netstack::time::{Duration, Instant};
 use nix::sys::epoll::EpollFlags;
 
 use super::hostsock;
+use super::ports::PortPair;
 use super::relays::Relays;
 use super::shared::{Owner, Shared};
 use super::table::{Key, Table, Token};
@@ -24,17 +25,35 @@ const BUDGET: usize = 64;
 
 /// The transports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Proto {
+pub(crate) enum Proto {
     Tcp,
     Udp,
 }
 
 /// What is forwarded to where.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Rule {
-    pub(super) proto: Proto,
-    pub(super) host: SocketAddr,
-    pub(super) guest: SocketAddr,
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Rule {
+    pub(crate) proto: Proto,
+    pub(crate) host: SocketAddr,
+    /// Only what comes in on this interface.
+    pub(crate) iface: Option<String>,
+    pub(crate) guest: SocketAddr,
+}
+
+impl Rule {
+    /// A port of the host's that leads to `guest`.
+    pub(crate) fn new(proto: Proto, pair: PortPair, guest: IpAddr) -> Self {
+        let everywhere = match guest {
+            IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+            IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+        };
+        Self {
+            proto,
+            host: SocketAddr::new(pair.place.addr.unwrap_or(everywhere), pair.host),
+            iface: pair.place.iface,
+            guest: SocketAddr::new(guest, pair.guest),
+        }
+    }
 }
 
 enum Listening {
@@ -80,8 +99,8 @@ impl Forwards {
             )));
         }
         let socket = match rule.proto {
-            Proto::Tcp => Listening::Tcp(hostsock::tcp_listen(rule.host)?),
-            Proto::Udp => Listening::Udp(hostsock::udp_bind(rule.host)?),
+            Proto::Tcp => Listening::Tcp(hostsock::tcp_listen(rule.host, rule.iface.as_deref())?),
+            Proto::Udp => Listening::Udp(hostsock::udp_bind(rule.host, rule.iface.as_deref())?),
         };
         self.last_id += 1;
         let id = self.last_id;
@@ -101,7 +120,9 @@ impl Forwards {
     /// All rules with their names, oldest first.
     pub(super) fn list(&self) -> Vec<(u64, Rule)> {
         let all = self.table.iter();
-        let mut rules: Vec<_> = all.map(|(_, forward)| (forward.id, forward.rule)).collect();
+        let mut rules: Vec<_> = all
+            .map(|(_, forward)| (forward.id, forward.rule.clone()))
+            .collect();
         rules.sort_by_key(|(id, _)| *id);
         rules
     }
@@ -130,7 +151,7 @@ impl Forwards {
             };
             match &forward.socket {
                 Listening::Tcp(listener) => match listener.accept() {
-                    Ok((stream, _)) => relays.accepted(cx, stream, forward.rule.guest),
+                    Ok((stream, from)) => relays.accepted(cx, stream, (from, forward.rule.guest)),
                     Err(error) => {
                         // Without descriptors it waits in the queue; epoll announces it again.
                         let out = matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE));
@@ -187,9 +208,10 @@ impl Forwards {
             SocketAddr::V6(_) => Family::V6,
         };
         let socket = cx.stack.udp_open(family);
-        let bound = cx
-            .stack
-            .udp_bind(socket, SocketAddr::new(cx.plan.gateway, 0));
+        let bound = cx.stack.udp_bind(
+            socket,
+            SocketAddr::new(cx.plan.source_of_client(addr.ip()), 0),
+        );
         let connected = bound.and_then(|()| cx.stack.udp_connect(socket, guest));
         if connected.is_err() {
             cx.stack.close(socket);

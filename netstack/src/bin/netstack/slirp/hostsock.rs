@@ -1,5 +1,6 @@
 //! Non-blocking sockets of the host.
 
+use std::ffi::OsString;
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -11,6 +12,8 @@ use nix::sys::socket::{
 };
 
 use netstack::socket::intercept::Unreachable;
+
+use super::plan::Origin;
 
 const ACCEPT_BACKLOG: i32 = 511;
 
@@ -26,56 +29,69 @@ fn open(addr: SocketAddr, kind: SockType, protocol: Option<SockProtocol>) -> io:
     Ok(socket(family(addr), kind, flags, protocol)?)
 }
 
-fn bind_to(fd: &OwnedFd, addr: SocketAddr) -> io::Result<()> {
-    Ok(bind(fd.as_raw_fd(), &SockaddrStorage::from(addr))?)
+/// An interface comes first: an address may be one of its own only.
+fn bind_to(fd: &OwnedFd, origin: Origin<'_>) -> io::Result<()> {
+    if let Some(iface) = origin.iface {
+        setsockopt(fd, sockopt::BindToDevice, &OsString::from(iface))?;
+    }
+    if let Some(addr) = origin.addr {
+        bind(fd.as_raw_fd(), &SockaddrStorage::from(addr))?;
+    }
+    Ok(())
 }
 
 /// Begins to connect; the stream is writable, or has an error, when that has ended.
-pub(super) fn tcp_connect(to: SocketAddr, from: Option<SocketAddr>) -> io::Result<TcpStream> {
+pub(super) fn tcp_connect(to: SocketAddr, from: Origin<'_>) -> io::Result<TcpStream> {
     let fd = open(to, SockType::Stream, None)?;
     // What comes from the namespace's sockets has been delayed there, if it was to be.
     setsockopt(&fd, sockopt::TcpNoDelay, &true)?;
-    if let Some(from) = from {
-        bind_to(&fd, from)?;
-    }
+    bind_to(&fd, from)?;
     match connect(fd.as_raw_fd(), &SockaddrStorage::from(to)) {
         Ok(()) | Err(Errno::EINPROGRESS) => Ok(TcpStream::from(fd)),
         Err(error) => Err(error.into()),
     }
 }
 
-/// A listening socket.
-pub(super) fn tcp_listen(addr: SocketAddr) -> io::Result<TcpListener> {
+/// A listening socket, of an interface's traffic only if one is named.
+pub(super) fn tcp_listen(addr: SocketAddr, iface: Option<&str>) -> io::Result<TcpListener> {
     let fd = open(addr, SockType::Stream, None)?;
     setsockopt(&fd, sockopt::ReuseAddr, &true)?;
-    bind_to(&fd, addr)?;
+    bind_to(
+        &fd,
+        Origin {
+            addr: Some(addr),
+            iface,
+        },
+    )?;
     listen(&fd, Backlog::new(ACCEPT_BACKLOG)?)?;
     Ok(TcpListener::from(fd))
 }
 
 /// A UDP socket that is connected.
-pub(super) fn udp_connect(to: SocketAddr, from: Option<SocketAddr>) -> io::Result<UdpSocket> {
+pub(super) fn udp_connect(to: SocketAddr, from: Origin<'_>) -> io::Result<UdpSocket> {
     let fd = open(to, SockType::Datagram, None)?;
-    if let Some(from) = from {
-        bind_to(&fd, from)?;
-    }
+    bind_to(&fd, from)?;
     connect(fd.as_raw_fd(), &SockaddrStorage::from(to))?;
     Ok(UdpSocket::from(fd))
 }
 
 /// A UDP socket that is bound.
-pub(super) fn udp_bind(addr: SocketAddr) -> io::Result<UdpSocket> {
+pub(super) fn udp_bind(addr: SocketAddr, iface: Option<&str>) -> io::Result<UdpSocket> {
     let fd = open(addr, SockType::Datagram, None)?;
-    bind_to(&fd, addr)?;
+    bind_to(
+        &fd,
+        Origin {
+            addr: Some(addr),
+            iface,
+        },
+    )?;
     Ok(UdpSocket::from(fd))
 }
 
 /// An ICMP echo socket that is connected. EACCES unless net.ipv4.ping_group_range allows it.
-pub(super) fn ping_connect(to: SocketAddr, from: Option<SocketAddr>) -> io::Result<UdpSocket> {
+pub(super) fn ping_connect(to: SocketAddr, from: Origin<'_>) -> io::Result<UdpSocket> {
     let fd = open(to, SockType::Datagram, Some(SockProtocol::Icmp))?;
-    if let Some(from) = from {
-        bind_to(&fd, from)?;
-    }
+    bind_to(&fd, from)?;
     connect(fd.as_raw_fd(), &SockaddrStorage::from(to))?;
     // It has the system calls of one.
     Ok(UdpSocket::from(fd))

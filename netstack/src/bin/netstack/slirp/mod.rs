@@ -1,9 +1,10 @@
-//! `netstack slirp`: network access for a namespace without privileges, by sockets of the host.
+//! `netstack slirp`: network access for a namespace without privileges, by sockets of the host. `pasta`
+//! is another front end of the same.
 //!
 //! | file | what happens there |
 //! | --- | --- |
 //! | `namespace` | entering the namespace, the interface in it |
-//! | `world` | the loop |
+//! | `engine`, `world` | what a front end asks for, and the loop |
 //! | `relays` | TCP connections both ways |
 //! | `flows`, `pings` | UDP and echo requests of the namespace's |
 //! | `forwards`, `ports` | ports of the host that lead into the namespace |
@@ -15,22 +16,22 @@
 
 mod api;
 mod dhcp;
+pub(crate) mod engine;
 mod flows;
-mod forwards;
+pub(crate) mod forwards;
 mod hostsock;
-mod namespace;
+pub(crate) mod namespace;
 mod pings;
-mod plan;
-mod ports;
+pub(crate) mod plan;
+pub(crate) mod ports;
 mod relays;
 mod resolver;
-mod sandbox;
+pub(crate) mod sandbox;
 mod shared;
 mod table;
 mod wire;
-mod world;
+pub(crate) mod world;
 
-use std::collections::HashMap;
 use std::fs::File;
 use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -38,27 +39,18 @@ use std::os::fd::RawFd;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use netstack::host::{self, Clock};
 use netstack::link::sys::donate;
-use netstack::link::{Device, MacAddr, Medium};
-use netstack::network::IfaceId;
+use netstack::link::tun::TunDevice;
+use netstack::link::{MacAddr, Medium};
 use netstack::network::addr::Cidr;
-use netstack::socket::SocketId;
-use netstack::socket::intercept::InterceptConfig;
-use netstack::stack::{InterfaceConfig, Stack, StackConfig};
-use nix::sys::epoll::{Epoll, EpollCreateFlags};
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use crate::Failure;
+use engine::Setup;
 use forwards::{Proto, Rule};
 pub(crate) use namespace::{JoinArgs, join};
 use namespace::{Namespaces, Wanted, parse_mac};
-use plan::{DNS_PORT, Plan};
+use plan::{DNS_PORT, Leases, Plan};
 use ports::PortSpec;
-use resolver::Resolver;
-use shared::{Limits, SCRATCH, Shared};
-use wire::Wire;
-use world::World;
 
 /// As slirp4netns: its largest MTU.
 const MTU_MAX: u32 = 65_521;
@@ -181,7 +173,22 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
         .ready_fd
         .map(|fd| inherited(fd, "--ready-fd"))
         .transpose()?;
-    let mut world = world(args, plan)?;
+    let setup = Setup {
+        program: "slirp",
+        device: interface(args, &plan)?,
+        name: &args.tap,
+        router_mac: None,
+        rules: rules(args, &plan),
+        plan,
+        dns_host: args.dns_host,
+        pcap: args.pcap.as_deref(),
+    };
+    let mut world = setup.start()?;
+    if let Some(path) = &args.api_socket {
+        world
+            .open_api(path)
+            .map_err(|error| Failure(format!("cannot listen on {}: {error}", path.display())))?;
+    }
     if let Some(fd) = exit {
         world
             .exit_with(fd)
@@ -203,47 +210,6 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
         .run()
         .map_err(|error| Failure(format!("the interface {} is gone: {error}", args.tap)))?;
     Ok(ExitCode::SUCCESS)
-}
-
-/// The interface, the stack, and all that listens.
-fn world(args: &Args, plan: Plan) -> Result<World, Failure> {
-    let clock = Clock::start();
-    let mut device: Box<dyn Device + Send> = Box::new(interface(args, &plan)?);
-    if let Some(path) = &args.pcap {
-        device = crate::device::capture(device, path, clock)
-            .map_err(|error| Failure(format!("cannot record to {}: {error}", path.display())))?;
-    }
-    let limits = limits()?;
-    let (stack, iface, interceptor) = stack(&plan, &args.tap, &*device, limits.flows)?;
-    let mut cx = Shared {
-        stack,
-        clock,
-        epoll: Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?,
-        plan,
-        resolver: Resolver::new(args.dns_host),
-        counters: shared::Counters::default(),
-        owners: HashMap::new(),
-        scratch: vec![0; SCRATCH],
-        limits,
-    };
-    cx.size_buffers(0);
-    let rules = rules(args, &cx.plan);
-    let mut world = World::new(cx, Wire::new(device, iface), interceptor)?;
-    if !args.disable_dhcp {
-        world.serve_dhcp(iface);
-    }
-    for rule in rules {
-        world.forward(rule).map_err(|error| {
-            let to = rule.host;
-            Failure(format!("cannot listen on {to} for forwarding: {error}"))
-        })?;
-    }
-    if let Some(path) = &args.api_socket {
-        world
-            .open_api(path)
-            .map_err(|error| Failure(format!("cannot listen on {}: {error}", path.display())))?;
-    }
-    Ok(world)
 }
 
 fn refuse_what_is_not_there(args: &Args) -> Result<(), Failure> {
@@ -272,11 +238,32 @@ fn plan(args: &Args) -> Result<Plan, Failure> {
         )));
     }
     let mut plan = Plan::new(args.cidr).map_err(Failure)?;
-    plan.mtu = args.mtu;
-    plan.host_loopback = !args.disable_host_loopback;
+    plan.loopback_at = plan.loopback_at.filter(|_| !args.disable_host_loopback);
     plan.dns = plan.dns.filter(|_| !args.disable_dns);
     plan.outbound = args.outbound_addr.as_deref().map(outbound).transpose()?;
+    plan.leases = (!args.disable_dhcp)
+        .then(|| leases(&plan, args.mtu))
+        .flatten();
     Ok(plan)
+}
+
+/// As slirp4netns counts them: network + 15 to + 30. None for a network that is not IPv4.
+fn leases(plan: &Plan, mtu: u32) -> Option<Leases> {
+    let IpAddr::V4(base) = plan.network.addr() else {
+        return None;
+    };
+    let at = |n: u32| Ipv4Addr::from(u32::from(base) + n);
+    let dns = plan.dns.and_then(|dns| match dns {
+        IpAddr::V4(dns) => Some(dns),
+        IpAddr::V6(_) => None,
+    });
+    Some(Leases {
+        first: at(15),
+        last: at(30),
+        dns: dns.into_iter().collect(),
+        search: Vec::new(),
+        mtu: u16::try_from(mtu).ok(),
+    })
 }
 
 /// An address, or the first IPv4 address of an interface.
@@ -310,7 +297,7 @@ fn inherited(number: RawFd, option: &str) -> Result<std::os::fd::OwnedFd, Failur
     })
 }
 
-fn interface(args: &Args, plan: &Plan) -> Result<impl Device + Send + use<>, Failure> {
+fn interface(args: &Args, plan: &Plan) -> Result<TunDevice, Failure> {
     let user = args.userns_path.as_deref();
     let namespaces = if args.netns_type == "path" {
         Namespaces::open(args.target.as_ref(), user)?
@@ -326,11 +313,12 @@ fn interface(args: &Args, plan: &Plan) -> Result<impl Device + Send + use<>, Fai
     let guest = Cidr::new(plan.guest, plan.network.prefix_len());
     namespaces.make_interface(&Wanted {
         name: &args.tap,
-        mtu: plan.mtu,
+        mtu: args.mtu,
         medium: match args.tun {
             true => Medium::Ip,
             false => Medium::Ethernet,
         },
+        loopback: args.configure,
         configure: guest
             .filter(|_| args.configure)
             .map(|guest| (guest, plan.gateway)),
@@ -338,65 +326,12 @@ fn interface(args: &Args, plan: &Plan) -> Result<impl Device + Send + use<>, Fai
     })
 }
 
-/// As many descriptors as are allowed.
-fn limits() -> Result<Limits, Failure> {
-    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
-    setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
-    let limits = Limits::new(usize::try_from(hard).unwrap_or(usize::MAX));
-    match limits.forwards {
-        0 => Err(Failure(format!(
-            "a limit of {hard} descriptors is too low (ulimit -n)"
-        ))),
-        _ => Ok(limits),
-    }
-}
-
-fn stack(
-    plan: &Plan,
-    name: &str,
-    device: &dyn Device,
-    flows_max: usize,
-) -> Result<(Stack, IfaceId, SocketId), Failure> {
-    let mut config = StackConfig::default();
-    // The namespace is the only one who could be flooded, and by itself.
-    config.net.icmp_limits.icmp_ratelimit = 0;
-    let mut stack = Stack::new(config, host::seed()?);
-    let iface = stack.add_interface(InterfaceConfig {
-        name: name.to_owned(),
-        mac: router_mac(plan.gateway),
-        caps: device.caps(),
-    })?;
-    for addr in [Some(plan.gateway), plan.dns].into_iter().flatten() {
-        if let Some(cidr) = Cidr::new(addr, plan.network.prefix_len()) {
-            stack.add_address(iface, cidr)?;
-        }
-    }
-    let config = InterceptConfig {
-        udp_flows_max: flows_max,
-        ..InterceptConfig::default()
-    };
-    let interceptor = stack.intercept(iface, config)?;
-    Ok((stack, iface, interceptor))
-}
-
-/// A local address that follows from the router's.
-fn router_mac(gateway: IpAddr) -> MacAddr {
-    let mut mac = [0x52, 0x55, 0, 0, 0, 0];
-    match gateway {
-        IpAddr::V4(addr) => mac[2..].copy_from_slice(&addr.octets()),
-        IpAddr::V6(addr) => mac[2..].copy_from_slice(&addr.octets()[12..]),
-    }
-    MacAddr(mac)
-}
-
 fn rules(args: &Args, plan: &Plan) -> Vec<Rule> {
     let of = |proto: Proto, specs: &[PortSpec]| {
         let pairs: Vec<_> = specs.iter().flat_map(|spec| spec.0.clone()).collect();
-        pairs.into_iter().map(move |pair| Rule {
-            proto,
-            host: SocketAddr::new(pair.addr.unwrap_or(Ipv4Addr::UNSPECIFIED.into()), pair.host),
-            guest: SocketAddr::new(plan.guest, pair.guest),
-        })
+        pairs
+            .into_iter()
+            .map(move |pair| Rule::new(proto, pair, plan.guest))
     };
     of(Proto::Tcp, &args.tcp_ports)
         .chain(of(Proto::Udp, &args.udp_ports))

@@ -20,7 +20,7 @@ use nix::sched::{CloneFlags, setns};
 use crate::Failure;
 
 /// Which namespaces to enter.
-pub(super) struct Namespaces {
+pub(crate) struct Namespaces {
     user: Option<File>,
     net: File,
 }
@@ -32,6 +32,9 @@ pub(crate) struct JoinArgs {
     name: String,
     #[arg(long)]
     mtu: u32,
+    /// Bring the loopback interface up
+    #[arg(long)]
+    lo: bool,
     /// TUN instead of TAP
     #[arg(long)]
     tun: bool,
@@ -47,25 +50,27 @@ pub(crate) struct JoinArgs {
 }
 
 /// The interface as asked for.
-pub(super) struct Wanted<'a> {
-    pub(super) name: &'a str,
-    pub(super) mtu: u32,
-    pub(super) medium: Medium,
-    /// With `--configure`: the guest's address and the router's.
-    pub(super) configure: Option<(Cidr, IpAddr)>,
-    pub(super) mac: Option<MacAddr>,
+pub(crate) struct Wanted<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) mtu: u32,
+    pub(crate) medium: Medium,
+    /// The loopback interface is brought up too.
+    pub(crate) loopback: bool,
+    /// The guest's address and the router's, to be set with the MTU; without it the interface stays down.
+    pub(crate) configure: Option<(Cidr, IpAddr)>,
+    pub(crate) mac: Option<MacAddr>,
 }
 
 impl Namespaces {
     /// The namespaces of a process.
-    pub(super) fn of_process(pid: u32, user: Option<&Path>) -> Result<Self, Failure> {
+    pub(crate) fn of_process(pid: u32, user: Option<&Path>) -> Result<Self, Failure> {
         let at = |kind: &str| PathBuf::from(format!("/proc/{pid}/ns/{kind}"));
         let user = user.map_or_else(|| at("user"), Path::to_owned);
         Self::open(&at("net"), Some(&user))
     }
 
     /// The namespaces that two paths name; without the second only the network is entered.
-    pub(super) fn open(net: &Path, user: Option<&Path>) -> Result<Self, Failure> {
+    pub(crate) fn open(net: &Path, user: Option<&Path>) -> Result<Self, Failure> {
         let open = |path: &Path| {
             File::open(path)
                 .map_err(|error| Failure(format!("cannot open {}: {error}", path.display())))
@@ -79,7 +84,7 @@ impl Namespaces {
     }
 
     /// Has the interface made.
-    pub(super) fn make_interface(&self, wanted: &Wanted<'_>) -> Result<TunDevice, Failure> {
+    pub(crate) fn make_interface(&self, wanted: &Wanted<'_>) -> Result<TunDevice, Failure> {
         let (ours, theirs) = UnixStream::pair()?;
         if let Some(user) = &self.user {
             donate::send(&ours, user.as_fd())?;
@@ -93,6 +98,9 @@ impl Namespaces {
         }
         if self.user.is_some() {
             command.arg("--user");
+        }
+        if wanted.loopback {
+            command.arg("--lo");
         }
         if let Some((addr, gateway)) = wanted.configure {
             command.args([
@@ -175,16 +183,18 @@ fn enter_and_make(args: &JoinArgs) -> Result<(), Failure> {
 }
 
 fn configure(args: &JoinArgs, name: &str) -> std::io::Result<()> {
+    if args.lo {
+        iface::set_up("lo")?;
+    }
+    if let Some(mac) = args.mac {
+        iface::set_mac(name, mac)?;
+    }
     let (Some(cidr), Some(IpAddr::V4(gateway))) = (args.addr, args.gateway) else {
         return Ok(());
     };
     let IpAddr::V4(addr) = cidr.addr() else {
         return Ok(());
     };
-    iface::set_up("lo")?;
-    if let Some(mac) = args.mac {
-        iface::set_mac(name, mac)?;
-    }
     iface::set_mtu(name, args.mtu)?;
     iface::set_ipv4(name, addr, cidr.prefix_len())?;
     iface::set_up(name)?;
@@ -192,7 +202,7 @@ fn configure(args: &JoinArgs, name: &str) -> std::io::Result<()> {
 }
 
 /// Six hexadecimal bytes with colons.
-pub(super) fn parse_mac(text: &str) -> Result<MacAddr, String> {
+pub(crate) fn parse_mac(text: &str) -> Result<MacAddr, String> {
     let bytes: Option<Vec<u8>> = text
         .split(':')
         .map(|byte| {

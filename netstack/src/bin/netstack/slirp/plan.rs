@@ -6,22 +6,63 @@ use netstack::network::addr::Cidr;
 use netstack::socket::intercept::Unreachable;
 
 /// DNS servers listen there.
-pub(super) const DNS_PORT: u16 = 53;
+pub(crate) const DNS_PORT: u16 = 53;
+
+/// What addresses of the virtual network lead to that have no other meaning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Neighbors {
+    /// Nobody: the network is this program's own.
+    Nobody,
+    /// The same addresses of the host's world: the network is one of the host's.
+    TheHosts,
+}
+
+/// What the DHCP server gives out.
+#[derive(Clone, Debug)]
+pub(crate) struct Leases {
+    pub(crate) first: Ipv4Addr,
+    pub(crate) last: Ipv4Addr,
+    pub(crate) dns: Vec<Ipv4Addr>,
+    /// Domains that names are looked up in.
+    pub(crate) search: Vec<String>,
+    pub(crate) mtu: Option<u16>,
+}
+
+/// What of the namespace's packets is looked at; others are dropped without a word.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Transports {
+    pub(crate) tcp: bool,
+    pub(crate) udp: bool,
+    pub(crate) echo: bool,
+}
 
 /// The addresses of the virtual network, and what is allowed.
 #[derive(Clone, Debug)]
-pub(super) struct Plan {
-    pub(super) network: Cidr,
-    /// The router: leads to the host's loopback interface.
-    pub(super) gateway: IpAddr,
+pub(crate) struct Plan {
+    pub(crate) network: Cidr,
+    pub(crate) gateway: IpAddr,
+    /// The address that leads to the host's loopback interface.
+    pub(crate) loopback_at: Option<IpAddr>,
+    /// The address that leads to the host's own one, for a namespace that has the same.
+    pub(crate) host_at: Option<IpAddr>,
     /// The name server, unless it is off.
-    pub(super) dns: Option<IpAddr>,
+    pub(crate) dns: Option<IpAddr>,
     /// Where `--configure` puts the namespace, and where forwarded ports lead by default.
-    pub(super) guest: IpAddr,
-    pub(super) mtu: u32,
-    pub(super) host_loopback: bool,
-    /// Host sockets are bound to this.
-    pub(super) outbound: Option<IpAddr>,
+    pub(crate) guest: IpAddr,
+    pub(crate) neighbors: Neighbors,
+    pub(crate) transports: Transports,
+    /// None: no DHCP server.
+    pub(crate) leases: Option<Leases>,
+    /// Host sockets are bound to this address and to this interface.
+    pub(crate) outbound: Option<IpAddr>,
+    pub(crate) outbound_iface: Option<String>,
+}
+
+/// What a host socket is bound to before it connects.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Origin<'a> {
+    pub(crate) addr: Option<SocketAddr>,
+    pub(crate) iface: Option<&'a str>,
 }
 
 /// What the namespace's packets to some address lead to.
@@ -36,7 +77,7 @@ pub(super) enum Target {
 impl Plan {
     /// The addresses that follow from the network's, as slirp4netns counts them: router + 2, name
     /// server + 3, guest + 100.
-    pub(super) fn new(network: Cidr) -> Result<Self, String> {
+    pub(crate) fn new(network: Cidr) -> Result<Self, String> {
         let IpAddr::V4(base) = network.addr() else {
             return Err(format!("--cidr {network}: IPv6 is not there yet"));
         };
@@ -60,32 +101,41 @@ impl Plan {
         Ok(Self {
             network,
             gateway: at(2),
+            loopback_at: Some(at(2)),
+            host_at: None,
             dns: Some(at(3)),
             guest: at(100),
-            mtu: 1500,
-            host_loopback: true,
+            neighbors: Neighbors::Nobody,
+            transports: Transports {
+                tcp: true,
+                udp: true,
+                echo: true,
+            },
+            leases: None,
             outbound: None,
+            outbound_iface: None,
         })
     }
 
     /// What `to` leads to. `server` is the host's name server.
     pub(super) fn target(&self, to: SocketAddr, server: Option<SocketAddr>) -> Target {
         let ip = to.ip();
-        if ip == self.gateway {
-            // slirp4netns says "network unreachable" too.
-            return match self.host_loopback {
-                true => Target::Host(SocketAddr::new(loopback_like(ip), to.port())),
-                false => Target::Nowhere(Unreachable::Network),
-            };
+        if Some(ip) == self.dns && to.port() == DNS_PORT {
+            return server.map_or(Target::Nowhere(Unreachable::Port), Target::Host);
         }
-        if Some(ip) == self.dns {
-            return match server.filter(|_| to.port() == DNS_PORT) {
-                Some(server) => Target::Host(server),
-                None => Target::Nowhere(Unreachable::Port),
-            };
+        if Some(ip) == self.loopback_at {
+            return Target::Host(SocketAddr::new(loopback_like(ip), to.port()));
         }
-        if self.network.contains(ip) {
-            return Target::Nowhere(Unreachable::Host);
+        if Some(ip) == self.host_at {
+            return Target::Host(SocketAddr::new(self.guest, to.port()));
+        }
+        if self.neighbors == Neighbors::Nobody && self.network.contains(ip) {
+            return Target::Nowhere(match ip {
+                _ if Some(ip) == self.dns => Unreachable::Port,
+                // As slirp4netns with its way to the loopback interface closed.
+                _ if ip == self.gateway => Unreachable::Network,
+                _ => Unreachable::Host,
+            });
         }
         // The stack takes no such packets; here they would open the host's loopback interface. And only the
         // virtual network's own family leads outside.
@@ -96,10 +146,30 @@ impl Plan {
         Target::Host(to)
     }
 
-    /// The address that a host socket for `target` is bound to.
-    pub(super) fn source_for(&self, target: SocketAddr) -> Option<SocketAddr> {
-        let outbound = self.outbound.filter(|_| !target.ip().is_loopback())?;
-        (outbound.is_ipv4() == target.is_ipv4()).then(|| SocketAddr::new(outbound, 0))
+    /// What a host socket for `target` is bound to.
+    pub(super) fn source_for(&self, target: SocketAddr) -> Origin<'_> {
+        if target.ip().is_loopback() {
+            return Origin::default();
+        }
+        let same_family = |addr: &IpAddr| addr.is_ipv4() == target.is_ipv4();
+        let outbound = self.outbound.filter(same_family);
+        Origin {
+            addr: outbound.map(|addr| SocketAddr::new(addr, 0)),
+            iface: self.outbound_iface.as_deref(),
+        }
+    }
+
+    /// The address that the namespace sees a client of a forwarded port at: its own, if the network is one
+    /// of the host's and the address cannot be taken for another; else the router's.
+    pub(super) fn source_of_client(&self, client: IpAddr) -> IpAddr {
+        let own = self.neighbors == Neighbors::TheHosts
+            && client.is_ipv4() == self.gateway.is_ipv4()
+            && client != self.guest
+            && !client.is_loopback();
+        match own {
+            true => client,
+            false => self.gateway,
+        }
     }
 }
 
@@ -152,7 +222,7 @@ mod tests {
             lead(&plan, "192.0.2.1:80"),
             Target::Host(at("192.0.2.1:80"))
         );
-        plan.host_loopback = false;
+        plan.loopback_at = None;
         for to in [
             "10.0.2.2:80",
             "127.0.0.1:80",
@@ -171,10 +241,42 @@ mod tests {
     #[test]
     fn the_loopback_interface_needs_no_outbound_address() {
         let mut plan = plan();
-        assert_eq!(plan.source_for(at("192.0.2.1:80")), None);
+        let source = |plan: &Plan, to| plan.source_for(at(to)).addr;
+        assert_eq!(source(&plan, "192.0.2.1:80"), None);
         plan.outbound = Some("192.0.2.9".parse().unwrap());
-        assert_eq!(plan.source_for(at("192.0.2.1:80")), Some(at("192.0.2.9:0")));
-        assert_eq!(plan.source_for(at("127.0.0.1:80")), None);
-        assert_eq!(plan.source_for(at("[2001:db8::1]:80")), None);
+        plan.outbound_iface = Some("eth0".into());
+        assert_eq!(source(&plan, "192.0.2.1:80"), Some(at("192.0.2.9:0")));
+        assert_eq!(source(&plan, "[2001:db8::1]:80"), None);
+        assert_eq!(plan.source_for(at("127.0.0.1:80")), Origin::default());
+        assert_eq!(plan.source_for(at("192.0.2.1:80")).iface, Some("eth0"));
+    }
+
+    /// pasta's: the namespace has the host's own address in the host's own network.
+    #[test]
+    fn a_network_of_the_hosts() {
+        let mut plan = plan();
+        let server = Some(at("9.9.9.9:53"));
+        plan.neighbors = Neighbors::TheHosts;
+        plan.dns = Some("169.254.1.1".parse().unwrap());
+        plan.host_at = Some("169.254.1.2".parse().unwrap());
+        for (to, expected) in [
+            ("10.0.2.2:80", "127.0.0.1:80"),
+            ("10.0.2.77:80", "10.0.2.77:80"),
+            ("169.254.1.1:53", "9.9.9.9:53"),
+            ("169.254.1.1:80", "169.254.1.1:80"),
+            ("169.254.1.2:80", "10.0.2.100:80"),
+        ] {
+            assert_eq!(plan.target(at(to), server), Target::Host(at(expected)));
+        }
+        plan.loopback_at = None;
+        let gateway = plan.target(at("10.0.2.2:80"), server);
+        assert_eq!(gateway, Target::Host(at("10.0.2.2:80")));
+        let source = |plan: &Plan, client: &str| plan.source_of_client(client.parse().unwrap());
+        assert_eq!(source(&plan, "192.0.2.1").to_string(), "192.0.2.1");
+        for hidden in ["127.0.0.1", "10.0.2.100", "2001:db8::1"] {
+            assert_eq!(source(&plan, hidden), plan.gateway, "{hidden}");
+        }
+        plan.neighbors = Neighbors::Nobody;
+        assert_eq!(source(&plan, "192.0.2.1"), plan.gateway);
     }
 }

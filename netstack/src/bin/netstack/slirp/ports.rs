@@ -1,4 +1,5 @@
-//! Port specifications in pasta's form: `[ADDR/]PORTS[:PORTS]`, comma-separated, `~` to leave out.
+//! Port specifications in pasta's form: `[ADDR][%IFACE]/PORTS[:PORTS]`, comma-separated, `~` to leave out;
+//! `none`, `auto`, `all`.
 
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
@@ -7,35 +8,48 @@ use std::str::FromStr;
 /// Ports that one specification may name: each is a descriptor.
 const PORTS_MAX: usize = 1024;
 
-/// One port of the host's that leads into the namespace.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct PortPair {
-    /// Where the host listens; `None` is everywhere.
-    pub(super) addr: Option<IpAddr>,
-    pub(super) host: u16,
-    pub(super) guest: u16,
+/// Where a port is listened on.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Place {
+    /// `None` is everywhere.
+    pub(crate) addr: Option<IpAddr>,
+    pub(crate) iface: Option<String>,
 }
 
-/// The ports of one `-t` or `-u`.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct PortSpec(pub(super) Vec<PortPair>);
+/// One port that leads to another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct PortPair {
+    pub(crate) place: Place,
+    /// Where it is listened on.
+    pub(crate) host: u16,
+    /// Where it leads.
+    pub(crate) guest: u16,
+}
 
-impl FromStr for PortSpec {
+/// What one `-t`, `-u`, `-T` or `-U` says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Ports {
+    None,
+    /// Those that are bound on the other side, as time goes by.
+    Auto,
+    /// All but these.
+    AllBut(Place, Vec<RangeInclusive<u16>>),
+    List(Vec<PortPair>),
+}
+
+impl FromStr for Ports {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
         match text {
-            "none" => return Ok(Self::default()),
-            "auto" | "all" => {
-                return Err(format!(
-                    "{text:?} is not there: name the ports, for example 8080:80"
-                ));
-            }
+            "none" => return Ok(Self::None),
+            "auto" => return Ok(Self::Auto),
+            "all" => return Ok(Self::AllBut(Place::default(), Vec::new())),
             _ => {}
         }
-        let (addr, list) = match text.rsplit_once('/') {
-            Some((addr, list)) => (Some(parse_addr(addr)?), list),
-            None => (None, text),
+        let (place, list) = match text.rsplit_once('/') {
+            Some((place, list)) => (parse_place(place)?, list),
+            None => (Place::default(), text),
         };
         let mut pairs: Vec<PortPair> = Vec::new();
         let mut left_out: Vec<RangeInclusive<u16>> = Vec::new();
@@ -45,26 +59,62 @@ impl FromStr for PortSpec {
                 continue;
             }
             for (host, guest) in parse_item(item)? {
-                pairs.push(PortPair { addr, host, guest });
+                if pairs.iter().any(|pair| pair.host == host) {
+                    return Err(format!("{host} is named twice"));
+                }
+                pairs.push(PortPair {
+                    place: place.clone(),
+                    host,
+                    guest,
+                });
             }
             if pairs.len() > PORTS_MAX {
                 return Err(format!("more than {PORTS_MAX} ports"));
             }
         }
-        pairs.retain(|pair| !left_out.iter().any(|range| range.contains(&pair.host)));
         if pairs.is_empty() {
-            return Err("no port is left; \"all but\" needs the ports named too".into());
+            return Ok(Self::AllBut(place, left_out));
         }
-        Ok(Self(pairs))
+        pairs.retain(|pair| !left_out.iter().any(|range| range.contains(&pair.host)));
+        match pairs.is_empty() {
+            true => Err("no port is left".into()),
+            false => Ok(Self::List(pairs)),
+        }
     }
 }
 
-fn parse_addr(text: &str) -> Result<IpAddr, String> {
-    if text.contains('%') {
-        return Err(format!("{text}: binding to an interface is not there"));
+/// The ports of one `-t` or `-u` of `slirp`: named ones only.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct PortSpec(pub(crate) Vec<PortPair>);
+
+impl FromStr for PortSpec {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.parse()? {
+            Ports::None => Ok(Self::default()),
+            Ports::List(pairs) => Ok(Self(pairs)),
+            Ports::Auto | Ports::AllBut(..) => Err(format!(
+                "{text:?} is not there: name the ports, for example 8080:80"
+            )),
+        }
     }
-    text.parse()
-        .map_err(|_| format!("{text:?} is no IP address"))
+}
+
+/// `ADDR`, `%IFACE` or both.
+fn parse_place(text: &str) -> Result<Place, String> {
+    let (addr, iface) = match text.split_once('%') {
+        Some((_, "")) => return Err(format!("{text}: no interface is named")),
+        Some((addr, iface)) => (addr, Some(iface.to_owned())),
+        None => (text, None),
+    };
+    let parsed = addr.parse();
+    let addr = match parsed {
+        Ok(addr) => Some(addr),
+        Err(_) if addr.is_empty() && iface.is_some() => None,
+        Err(_) => return Err(format!("{addr:?} is no IP address")),
+    };
+    Ok(Place { addr, iface })
 }
 
 /// `HOST[:GUEST]`, each a port or a range of the same length.
@@ -111,22 +161,38 @@ mod tests {
         assert_eq!(ports("22,25"), [(22, 22), (25, 25)]);
         assert_eq!(ports("22-24:32-34"), [(22, 32), (23, 33), (24, 34)]);
         assert_eq!(ports("20-24,~22-23"), [(20, 20), (21, 21), (24, 24)]);
-        let spec: PortSpec = "127.0.0.1/80".parse().unwrap();
-        assert_eq!(spec.0[0].addr, Some("127.0.0.1".parse().unwrap()));
+        for (text, addr, iface) in [
+            ("127.0.0.1/80", Some("127.0.0.1"), None),
+            ("127.0.0.1%lo/80", Some("127.0.0.1"), Some("lo")),
+            ("%eth0/80", None, Some("eth0")),
+        ] {
+            let spec: PortSpec = text.parse().unwrap();
+            let place = &spec.0[0].place;
+            assert_eq!(place.addr, addr.map(|addr| addr.parse().unwrap()));
+            assert_eq!(place.iface.as_deref(), iface);
+        }
+        assert_eq!("auto".parse(), Ok(Ports::Auto));
+        let all = |left_out| Ok(Ports::AllBut(Place::default(), left_out));
+        assert_eq!("all".parse(), all(Vec::new()));
+        assert_eq!("~25,~30-40".parse(), all(vec![25..=25, 30..=40]));
     }
 
     #[test]
     fn mistakes() {
         for (text, why) in [
             ("auto", "not there"),
+            ("all", "name the ports"),
+            ("22,22", "named twice"),
+            ("22,~22", "no port is left"),
             ("0", "no port"),
             ("65536", "no port"),
             ("9-8", "ends before"),
             ("1-2:3", "different lengths"),
             ("1-65535", "more than"),
-            ("~22", "no port is left"),
+            ("~22", "name the ports"),
             ("host/80", "no IP address"),
-            ("127.0.0.1%lo/80", "interface"),
+            ("127.0.0.1%/80", "no interface"),
+            ("/80", "no IP address"),
             ("", "no port"),
         ] {
             let error = text.parse::<PortSpec>().unwrap_err();

@@ -102,8 +102,13 @@ impl Relays {
         }
     }
 
-    /// A connection to a forwarded port: `to` is in the namespace.
-    pub(super) fn accepted(&mut self, cx: &mut Shared, host: TcpStream, to: SocketAddr) {
+    /// A connection of a client's to a forwarded port: `to` is in the namespace.
+    pub(super) fn accepted(
+        &mut self,
+        cx: &mut Shared,
+        host: TcpStream,
+        (client, to): (SocketAddr, SocketAddr),
+    ) {
         if self.is_full(cx) {
             cx.counters.tcp_dropped += 1;
             hostsock::reset_on_close(&host);
@@ -113,7 +118,7 @@ impl Relays {
         let _ = host.set_nodelay(true);
         let id = cx.stack.tcp_open();
         urgent_inline(cx, id);
-        let from = SocketAddr::new(cx.plan.gateway, 0);
+        let from = SocketAddr::new(cx.plan.source_of_client(client.ip()), 0);
         let begun = cx.stack.tcp_bind(id, from);
         let begun = begun.and_then(|()| cx.stack.tcp_connect(id, to));
         if !matches!(begun, Ok(()) | Err(SocketError::InProgress))

@@ -25,7 +25,7 @@ const SEEN: [&str; 2] = ["etc", "run"];
 
 /// Leaves the host's files behind, and all capabilities but that of binding to low ports, which only
 /// root has.
-pub(super) fn enter() -> Result<(), Failure> {
+pub(crate) fn enter() -> Result<(), Failure> {
     let root = getuid().is_root();
     let failed = |what: &str| {
         let what = what.to_owned();
@@ -100,7 +100,7 @@ fn errno(error: io::Error) -> nix::Error {
 }
 
 /// Kills the program at any system call that it does not need.
-pub(super) fn filter_calls() -> Result<(), Failure> {
+pub(crate) fn filter_calls() -> Result<(), Failure> {
     let failed = |error: &dyn std::fmt::Display| Failure(format!("--enable-seccomp: {error}"));
     let program = program().map_err(|error| failed(&error))?;
     apply_filter(&program).map_err(|error| failed(&error))

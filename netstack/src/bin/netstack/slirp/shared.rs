@@ -100,13 +100,14 @@ impl Limits {
         Self {
             relays: (files / 2).min(8192),
             flows: (files / 4).min(1024),
-            forwards: (files / 8).min(4096),
+            forwards: (files / 8).min(65_536),
         }
     }
 }
 
 /// The stack and what every part needs beside it.
 pub(super) struct Shared {
+    pub(super) program: &'static str,
     pub(super) stack: Stack,
     pub(super) clock: Clock,
     pub(super) epoll: Epoll,

@@ -28,7 +28,7 @@ const EVENTS_MAX: usize = 256;
 const SWEEP_EVERY: Duration = Duration::from_secs(10);
 
 /// Everything.
-pub(super) struct World {
+pub(crate) struct World {
     cx: Shared,
     wire: Wire,
     interceptor: SocketId,
@@ -80,7 +80,7 @@ impl World {
         }
     }
 
-    pub(super) fn open_api(&mut self, path: &Path) -> io::Result<()> {
+    pub(crate) fn open_api(&mut self, path: &Path) -> io::Result<()> {
         self.api = Some(Api::open(&self.cx, path)?);
         Ok(())
     }
@@ -90,14 +90,14 @@ impl World {
     }
 
     /// Ends when anything happens to the descriptor.
-    pub(super) fn exit_with(&mut self, fd: OwnedFd) -> io::Result<()> {
+    pub(crate) fn exit_with(&mut self, fd: OwnedFd) -> io::Result<()> {
         self.cx.watch(&fd, EpollFlags::EPOLLIN, Token::Exit)?;
         self.exit = Some(fd);
         Ok(())
     }
 
     /// Ends in order at SIGINT, SIGTERM and SIGHUP.
-    pub(super) fn exit_at_signals(&mut self) -> io::Result<()> {
+    pub(crate) fn exit_at_signals(&mut self) -> io::Result<()> {
         let set = SigSet::from_iter([Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP]);
         set.thread_block()?;
         let flags = SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC;
@@ -109,7 +109,7 @@ impl World {
     }
 
     /// Runs until told to end.
-    pub(super) fn run(&mut self) -> io::Result<()> {
+    pub(crate) fn run(&mut self) -> io::Result<()> {
         let mut events = [EpollEvent::empty(); EVENTS_MAX];
         loop {
             let timeout = self.timeout();
@@ -227,11 +227,16 @@ impl World {
 
     fn intercepted(&mut self) {
         let cx = &mut self.cx;
+        let on = cx.plan.transports;
         while let Some(what) = cx.stack.intercept_next(self.interceptor) {
             match what {
-                Intercepted::Tcp(offer) => self.relays.offered(cx, offer),
-                Intercepted::Udp(flow) => self.flows.begin(cx, flow),
-                Intercepted::Echo(request) => self.pings.request(cx, &request),
+                Intercepted::Tcp(offer) if on.tcp => self.relays.offered(cx, offer),
+                Intercepted::Udp(flow) if on.udp => self.flows.begin(cx, flow),
+                Intercepted::Echo(request) if on.echo => self.pings.request(cx, &request),
+                // One that is gone needs nothing.
+                Intercepted::Tcp(offer) => drop(cx.stack.offer_drop(offer.id)),
+                Intercepted::Udp(flow) => cx.stack.close(flow.socket),
+                Intercepted::Echo(_) => {}
             }
         }
     }
@@ -260,7 +265,7 @@ fn stats(cx: &Shared, tables: Value) -> Value {
         .map(|(name, value)| (name.to_owned(), value.into()))
         .collect();
     json!({
-        "program": "slirp",
+        "program": cx.program,
         "tables": tables,
         "counters": own,
         "stack": crate::stats::of_stack(&cx.stack),
