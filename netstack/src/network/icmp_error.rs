@@ -1,7 +1,7 @@
 //! ICMP errors of both families: what those we receive mean to the transport of the packet concerned,
 //! and what we have to say of packets that we receive.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 
 use crate::error::SocketError;
 use crate::wire::icmpv4::{self, Icmpv4Repr, unreachable};
@@ -115,6 +115,14 @@ pub(crate) enum Problem {
     Option { at: usize, multicast: bool },
     /// A first fragment without the whole header chain (IPv6, RFC 7112).
     HeaderChain,
+    /// It cannot or may not be delivered: the codes of "unreachable".
+    Unreachable { v4: u8, v6: u8 },
+    /// It has passed as many routers as it may.
+    TransitTime,
+    /// It is longer than the next link takes.
+    TooBig { mtu: u32 },
+    /// There is a better router for it (IPv4).
+    Redirect { gateway: Ipv4Addr },
 }
 
 impl Problem {
@@ -125,11 +133,23 @@ impl Problem {
             Self::Port => unreachable(icmpv4::unreachable::PORT),
             Self::Protocol { .. } => unreachable(icmpv4::unreachable::PROTOCOL),
             Self::ReassemblyTime => Some(Icmpv4Repr::TimeExceeded { code: 1 }),
+            Self::TransitTime => Some(Icmpv4Repr::TimeExceeded { code: 0 }),
+            Self::Unreachable { v4, .. } => unreachable(v4),
+            Self::TooBig { mtu } => Some(Icmpv4Repr::Unreachable {
+                code: icmpv4::unreachable::FRAGMENTATION_NEEDED,
+                mtu: mtu.min(u32::from(u16::MAX)) as u16,
+            }),
+            Self::Redirect { gateway } => Some(Icmpv4Repr::Other {
+                kind: icmpv4::kind::REDIRECT,
+                // For this host alone.
+                code: 1,
+                rest: gateway.into(),
+            }),
             Self::Field { .. } | Self::Option { .. } | Self::HeaderChain => None,
         }
     }
 
-    /// The message in IPv6.
+    /// The message in IPv6 (a redirect is one of neighbour discovery there).
     pub(crate) fn to_v6(self) -> Icmpv6Repr {
         let (code, at) = match self {
             Self::Port => {
@@ -138,10 +158,13 @@ impl Problem {
                 };
             }
             Self::ReassemblyTime => return Icmpv6Repr::TimeExceeded { code: 1 },
+            Self::TransitTime => return Icmpv6Repr::TimeExceeded { code: 0 },
+            Self::Unreachable { v6, .. } => return Icmpv6Repr::Unreachable { code: v6 },
+            Self::TooBig { mtu } => return Icmpv6Repr::PacketTooBig { mtu },
             Self::Protocol { at } => (parameter::NEXT_HEADER, at),
             Self::Field { at } => (parameter::FIELD, at),
             Self::Option { at, .. } => (parameter::OPTION, at),
-            Self::HeaderChain => (parameter::HEADER_CHAIN, 0),
+            Self::HeaderChain | Self::Redirect { .. } => (parameter::HEADER_CHAIN, 0),
         };
         Icmpv6Repr::ParameterProblem {
             code,

@@ -83,6 +83,8 @@ pub struct RouteInfo {
     pub mtu: u32,
     /// Largest super-packet worth building, IP header included (at least `mtu`).
     pub gso_max: u32,
+    /// What the route says that connections begin with.
+    pub metrics: route::RouteMetrics,
 }
 
 /// A transport packet on its way down. The checksum field in `header` holds zero: the network layer

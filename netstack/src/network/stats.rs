@@ -29,6 +29,20 @@ family_counters! {
         in_link_group = ["IpInLinkGroup", "Ip6InLinkGroup"],
         /// Protocols that nobody handles.
         in_unknown_protos = ["IpInUnknownProtos", "Ip6InUnknownProtos"],
+        /// Packets that came in where their answers would not leave (`rp_filter`).
+        in_reverse_path = ["TcpExtIPReversePathFilter", ""],
+        /// Packets for others to which there was no way, or none that is allowed.
+        in_no_routes = ["IpExtInNoRoutes", "Ip6InNoRoutes"],
+        /// Packets for others that were too long for the next link and may not be fragmented.
+        in_too_big = ["IpInTooBigErrors", "Ip6InTooBigErrors"],
+        /// Packets for others that were sent on.
+        forw_datagrams = ["IpForwDatagrams", "Ip6OutForwDatagrams"],
+        /// Copies of multicasts that were sent on.
+        mfc_forwarded = ["IpMfcForwarded", "Ip6MfcForwarded"],
+        /// Multicasts without an entry that would send them on.
+        mfc_no_entry = ["IpMfcNoEntry", "Ip6MfcNoEntry"],
+        /// Multicasts that came in at another interface than their entry says.
+        mfc_wrong_if = ["IpMfcWrongIf", "Ip6MfcWrongIf"],
         /// Packets delivered to a transport.
         in_delivers = ["IpInDelivers", "Ip6InDelivers"],
         /// Packets sent by local transports.
@@ -91,6 +105,10 @@ family_counters! {
         out_dest_unreachs = ["IcmpOutDestUnreachs", "Icmp6OutDestUnreachs"],
         /// Time exceeded sent.
         out_time_excds = ["IcmpOutTimeExcds", "Icmp6OutTimeExcds"],
+        /// Packet too big sent.
+        out_pkt_too_bigs = ["", "Icmp6OutPktTooBigs"],
+        /// Redirects sent.
+        out_redirects = ["IcmpOutRedirects", "Icmp6OutRedirects"],
         /// Parameter problem sent.
         out_parm_probs = ["IcmpOutParmProbs", "Icmp6OutParmProblems"],
         /// Messages not sent because of the rate limits.

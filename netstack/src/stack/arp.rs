@@ -75,7 +75,7 @@ impl Net {
     fn may_be_neighbor(&self, id: IfaceId, addr: Ipv4Addr) -> bool {
         let bad = addr.is_unspecified() || addr.is_loopback() || addr.octets()[0] >= 224;
         let addr = IpAddr::V4(addr);
-        let on_link = self.routes.lookup(addr, Some(id));
+        let on_link = self.routes.main(addr, Some(id));
         let on_link = on_link.is_some_and(|route| route.gateway.is_none());
         !bad && on_link && !self.is_local(addr) && !self.is_broadcast(addr)
     }

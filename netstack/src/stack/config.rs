@@ -2,6 +2,7 @@
 
 use std::str::FromStr;
 
+use super::forward::ForwardConfig;
 use super::nd::NdConfig;
 use crate::neighbor::NeighborConfig;
 use crate::network::icmp_limit::IcmpLimits;
@@ -48,6 +49,8 @@ pub struct NetConfig {
     pub tx_queue_bytes: usize,
     /// Announce each new address by a gratuitous ARP request.
     pub arp_notify: bool,
+    /// What packets for others meet.
+    pub forward: ForwardConfig,
     /// Neighbours.
     pub neighbor: NeighborConfig,
     /// Neighbour discovery and addresses of IPv6.
@@ -71,6 +74,7 @@ impl Default for NetConfig {
             tx_queue_len: 1000,
             tx_queue_bytes: 4 << 20,
             arp_notify: true,
+            forward: ForwardConfig::default(),
             neighbor: NeighborConfig::default(),
             nd: NdConfig::default(),
         }
@@ -116,7 +120,10 @@ impl NetConfig {
             "hop_limit" => self.hop_limit = number(value, 1, 255)?,
             "rmem_default" => self.rmem_default = number(value, 2304, i32::MAX as usize)?,
             "rmem_max" => self.rmem_max = number(value, 2304, i32::MAX as usize)?,
-            _ => return self.nd.set(name, value),
+            _ => match self.forward.set(name, value) {
+                Err(SettingError::Unknown) => return self.nd.set(name, value),
+                done => return done,
+            },
         }
         Ok(())
     }
@@ -138,7 +145,7 @@ impl NetConfig {
             "hop_limit" => self.hop_limit.to_string(),
             "rmem_default" => self.rmem_default.to_string(),
             "rmem_max" => self.rmem_max.to_string(),
-            _ => return self.nd.get(name),
+            _ => return self.forward.get(name).or_else(|| self.nd.get(name)),
         })
     }
 }

@@ -8,7 +8,9 @@ use crate::error::SocketError;
 use crate::link::channel::received;
 use crate::link::{MacAddr, Medium};
 use crate::neighbor::Resolution;
+use crate::network::route::Flow;
 use crate::network::{IfaceId, IpOutput, NO_CHECKSUM, RouteInfo, TransportOut, proto};
+use crate::wire::be16;
 use crate::wire::checksum::Checksum;
 use crate::wire::ethernet::{self, EthernetRepr, ethertype};
 use crate::wire::ipv4::{self, Ipv4Repr};
@@ -39,13 +41,14 @@ impl IpOutput for Net {
             src: path.src,
             mtu,
             gso_max: gso_max.max(mtu),
+            metrics: path.metrics,
         })
     }
 
     fn output(&mut self, packet: TransportOut<'_>) -> Result<(), SocketError> {
         let dst = packet.dst;
         let path = self
-            .path(dst, Some(packet.src), packet.iface)
+            .path_of(&flow_of(&packet))
             .inspect_err(|_| self.stats.ip(dst).out_no_routes += 1)?;
         let body_len: usize = packet.body.iter().map(Bytes::len).sum();
         let header_len = ip_header_len(dst);
@@ -237,7 +240,7 @@ impl Net {
     }
 
     /// Finds the link address, puts the link header in front and queues the packet.
-    fn send_on_link(&mut self, path: &Path, packet: TxPacket) {
+    pub(super) fn send_on_link(&mut self, path: &Path, packet: TxPacket) {
         let iface = &mut self.ifaces[usize::from(path.iface.0)];
         if iface.caps.medium == Medium::Ip {
             iface.push(packet);
@@ -285,6 +288,21 @@ impl Net {
         repr.emit(packet.head.push_front(ethernet::HEADER_LEN));
         packet.link_header_len = ethernet::HEADER_LEN as u8;
         iface.push(packet);
+    }
+}
+
+/// What the route of a packet is looked for by.
+fn flow_of(packet: &TransportOut<'_>) -> Flow {
+    Flow {
+        tos: packet.tos,
+        proto: packet.proto,
+        ports: match packet.proto {
+            proto::TCP | proto::UDP if packet.header.len() >= 4 => {
+                (be16(packet.header, 0), be16(packet.header, 2))
+            }
+            _ => (0, 0),
+        },
+        ..Flow::to(packet.dst, Some(packet.src), packet.iface)
     }
 }
 

@@ -2,7 +2,6 @@
 
 use super::Stack;
 use super::ingress::Inbound;
-use super::net::LOOPBACK;
 use crate::buf::{Bytes, BytesMut};
 use crate::network::IpMeta;
 use crate::network::icmp_error::Problem;
@@ -112,24 +111,7 @@ impl Stack {
         let Some(quoted) = Quoted::parse(&packet) else {
             return;
         };
-        let about = Inbound {
-            header_len: quoted.header_len,
-            proto: quoted.proto,
-            proto_at: 0,
-            router_alert: false,
-            meta: IpMeta {
-                src: quoted.src,
-                dst: quoted.dst,
-                iface: LOOPBACK,
-                tos: quoted.tos,
-                ttl: quoted.ttl,
-                not_unicast: false,
-                arrival: self.net.now,
-                checksum_valid: false,
-                gro_size: 0,
-            },
-            packet: packet.clone(),
-        };
+        let about = Inbound::of_quoted(&quoted, packet.clone(), self.net.now);
         self.send_icmp_error(&about, Problem::ReassemblyTime);
     }
 }

@@ -8,12 +8,14 @@ use super::Stack;
 use super::config::NetConfig;
 use super::egress::ip_header_len;
 use super::ingress::Inbound;
+use super::net::LOOPBACK;
 use crate::buf::{Bytes, GsoKind};
 use crate::network::addr::is_bad_source;
 use crate::network::icmp_error::{IcmpCause, IcmpError, Problem};
 use crate::network::quote::Quoted;
 use crate::network::source::is_link_local;
 use crate::network::{IfaceId, IpMeta, IpOutput, TransportOut, proto};
+use crate::time::Instant;
 use crate::wire::icmpv4::{self, Icmpv4Repr};
 use crate::wire::icmpv6::{self, Icmpv6Repr};
 use crate::wire::{WireError, ipv6};
@@ -131,14 +133,23 @@ impl Stack {
             IpAddr::V4(_) => (about.meta.tos & 0x1e) | 0xc0,
             IpAddr::V6(_) => 0,
         };
-        let ours = (!group).then_some(dst);
+        // What is for others is answered from where the answer leaves.
+        let is_routers = matches!(
+            problem,
+            Problem::Unreachable { .. }
+                | Problem::TransitTime
+                | Problem::TooBig { .. }
+                | Problem::Redirect { .. }
+        );
+        let ours = (!group && (!is_routers || self.net.is_local(dst))).then_some(dst);
         if self.send_icmp(ours, src, link_of(&about.meta), tos, &header, quote) {
             let stats = self.net.stats.icmp(src);
             match (problem, src) {
-                (Problem::ReassemblyTime, _) => stats.out_time_excds += 1,
-                (Problem::Port, _) | (Problem::Protocol { .. }, IpAddr::V4(_)) => {
-                    stats.out_dest_unreachs += 1;
-                }
+                (Problem::ReassemblyTime | Problem::TransitTime, _) => stats.out_time_excds += 1,
+                (Problem::TooBig { .. }, IpAddr::V6(_)) => stats.out_pkt_too_bigs += 1,
+                (Problem::Port | Problem::Unreachable { .. } | Problem::TooBig { .. }, _)
+                | (Problem::Protocol { .. }, IpAddr::V4(_)) => stats.out_dest_unreachs += 1,
+                (Problem::Redirect { .. }, _) => stats.out_redirects += 1,
                 _ => stats.out_parm_probs += 1,
             }
         }
@@ -228,12 +239,22 @@ impl Stack {
                 hard: false,
                 mtu: None,
             };
-            if let Some(quoted) = Quoted::parse(&quote[..len])
-                && let Some(error) = quoted.error(cause)
-            {
+            let Some(quoted) = Quoted::parse(&quote[..len]) else {
+                continue;
+            };
+            if !self.net.is_local(quoted.src) && !self.net.intercepts() {
+                self.tell_of_dead_neighbor(&quoted, packet.to_vec().into());
+            } else if let Some(error) = quoted.error(cause) {
                 self.dispatch_error(quoted.proto, &error);
             }
         }
+    }
+
+    /// A packet for another host is not delivered, because its next hop does not answer.
+    fn tell_of_dead_neighbor(&mut self, quoted: &Quoted<'_>, packet: Bytes) {
+        let about = Inbound::of_quoted(quoted, packet, self.net.now);
+        let (v4, v6) = (icmpv4::unreachable::HOST, icmpv6::unreachable::ADDRESS);
+        self.send_icmp_error(&about, Problem::Unreachable { v4, v6 });
     }
 
     /// True if a socket exists that can have sent the packet: a forged error must not even change the
@@ -260,6 +281,28 @@ impl Stack {
 }
 
 impl Inbound {
+    /// A packet that is here no more, or only in part, for what is to be said of it.
+    pub(super) fn of_quoted(quoted: &Quoted<'_>, packet: Bytes, now: Instant) -> Self {
+        Self {
+            header_len: quoted.header_len,
+            proto: quoted.proto,
+            proto_at: 0,
+            router_alert: false,
+            meta: IpMeta {
+                src: quoted.src,
+                dst: quoted.dst,
+                iface: LOOPBACK,
+                tos: quoted.tos,
+                ttl: quoted.ttl,
+                not_unicast: false,
+                arrival: now,
+                checksum_valid: false,
+                gro_size: 0,
+            },
+            packet,
+        }
+    }
+
     fn is_icmp_error(&self) -> bool {
         let Some(quoted) = Quoted::parse(&self.packet) else {
             return false;

@@ -7,6 +7,7 @@ use smallvec::SmallVec;
 
 use super::address::{Address, AddressOrigin};
 use super::intercept::is_host_address;
+use super::forward::LinkConfig;
 use super::nd::NdState;
 use crate::buf::{TxBatch, TxPacket};
 use crate::link::{DeviceCaps, MacAddr};
@@ -50,6 +51,8 @@ pub(crate) struct Iface {
     pub(super) is_loopback: bool,
     pub(super) addrs: SmallVec<[Address; 2]>,
     pub(super) counters: IfaceCounters,
+    /// Forwarding and what belongs to it.
+    pub(super) conf: LinkConfig,
     /// Neighbour discovery.
     pub(super) nd: NdState,
     /// Who is offered packets to addresses that are not ours, if they are taken.
@@ -73,6 +76,7 @@ impl Iface {
             is_loopback,
             addrs: SmallVec::new(),
             counters: IfaceCounters::default(),
+            conf: LinkConfig::default(),
             nd: NdState::default(),
             interceptor: None,
             proxy_arp_except: None,
@@ -155,6 +159,11 @@ impl Iface {
         self.addrs.iter().find(|own| own.ip() == addr)
     }
 
+    /// True if `addr` is in a network of one of its addresses.
+    pub(super) fn is_on_link(&self, addr: IpAddr) -> bool {
+        self.addrs.iter().any(|own| own.cidr.contains(addr))
+    }
+
     /// True if `addr` is the broadcast address of one of its networks.
     pub(super) fn is_broadcast(&self, addr: IpAddr) -> bool {
         self.addrs
@@ -162,13 +171,23 @@ impl Iface {
             .any(|own| own.cidr.broadcast() == Some(addr))
     }
 
-    /// The IPv4 source address for packets to `next_hop`: one of its network, else the first.
+    /// The IPv4 source address for packets to `next_hop`: one of its network, else the first that is
+    /// good beyond the link, else the first.
     pub(super) fn source_for(&self, next_hop: Ipv4Addr) -> Option<IpAddr> {
         let next_hop = IpAddr::V4(next_hop);
         let on_link = |own: &&Address| own.cidr.contains(next_hop);
-        let found = self.addrs.iter().find(on_link);
+        let found = self.addrs.iter().find(on_link).map(Address::ip);
         let first = || self.addrs.iter().find(|own| own.ip().is_ipv4());
-        found.or_else(first).map(Address::ip)
+        let first = || first().map(Address::ip);
+        found.or_else(|| self.global_v4()).or_else(first)
+    }
+
+    /// Its first IPv4 address that is good beyond the link (not one of RFC 3927).
+    pub(super) fn global_v4(&self) -> Option<IpAddr> {
+        let addrs = self.addrs.iter().map(Address::ip);
+        addrs
+            .filter(|addr| matches!(addr, IpAddr::V4(v4) if !v4.is_link_local()))
+            .next()
     }
 
     /// The MTU for packets to `dst`: in IPv6 routers may say a smaller one.
@@ -208,6 +227,11 @@ impl Iface {
             IpAddr::V6(addr) => ipv6::solicited_node(addr) == group,
             IpAddr::V4(_) => false,
         };
-        group == all_nodes(1) || group == all_nodes(2) || self.addrs.iter().any(solicited)
+        let all_routers = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 2);
+        let as_router = self.conf.forwarding_v6 && group == all_routers;
+        group == all_nodes(1)
+            || group == all_nodes(2)
+            || as_router
+            || self.addrs.iter().any(solicited)
     }
 }

@@ -40,6 +40,17 @@ impl Inbound {
     }
 }
 
+/// Where a packet goes whose addresses are right.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Way {
+    /// To us; perhaps to others on the link too.
+    Up { not_unicast: bool },
+    /// To another host, by way of us.
+    Through,
+    /// To a group whose packets we forward; `member`: it is for us too.
+    Group { member: bool },
+}
+
 /// What the link header said.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct LinkInfo {
@@ -95,29 +106,35 @@ impl Stack {
         self.ip_in(link, packet);
     }
 
-    /// Checks both addresses; `None` if the packet is not for us or cannot have come from where it
-    /// says, otherwise whether it is for more than us.
+    /// Checks both addresses; `None` if the packet is for nobody, or cannot have come from where it says.
     pub(super) fn addresses_pass(
         &mut self,
         link: LinkInfo,
         src: IpAddr,
         dst: IpAddr,
-    ) -> Option<bool> {
+    ) -> Option<Way> {
         let on_wire = link.iface != LOOPBACK;
         // Our own address on the wire is a lie (the "land" attack) unless it is our own broadcast.
-        let ours = !link.echo && self.net.is_local(src);
+        let ours = !link.echo && self.net.is_local(src) && !self.net.accepts_local(link.iface);
         let spoofed = on_wire && (src.is_loopback() || dst.is_loopback() || ours);
         if is_bad_source(src) || is_nameless(src, dst) || spoofed || self.net.is_broadcast(src) {
             self.net.stats.ip(src).in_martian_src += 1;
             return None;
         }
+        if on_wire && !link.echo && !self.reverse_path(link.iface, src) {
+            return None;
+        }
         let group = dst.is_multicast() || self.net.is_broadcast(dst);
+        if group && dst.is_multicast() && self.net.forwards_groups(link.iface, dst.is_ipv6()) {
+            let member = self.net.is_member(link.iface, dst);
+            return Some(Way::Group { member });
+        }
         if group {
             let member = !dst.is_multicast() || self.net.is_member(link.iface, dst);
             if !member {
                 self.net.stats.ip(dst).in_addr_errors += 1;
             }
-            return member.then_some(true);
+            return member.then_some(Way::Up { not_unicast: true });
         }
         let foreign = !self.net.is_local(dst);
         let taken = foreign
@@ -126,7 +143,8 @@ impl Stack {
                 .net
                 .iface(link.iface)
                 .is_some_and(|iface| iface.interceptor.is_some());
-        if foreign && !taken {
+        let through = foreign && !taken && self.net.forwards(link.iface, dst.is_ipv6());
+        if foreign && !taken && !through {
             self.net.stats.ip(dst).in_addr_errors += 1;
             return None;
         }
@@ -135,7 +153,21 @@ impl Stack {
             self.net.stats.ip(dst).in_link_group += 1;
             return None;
         }
-        Some(false)
+        Some(match through {
+            true => Way::Through,
+            false => Way::Up { not_unicast: false },
+        })
+    }
+
+    /// Applies the reverse path filter of IPv4.
+    fn reverse_path(&mut self, iface: IfaceId, src: IpAddr) -> bool {
+        let filter = self.net.rp_filter(iface);
+        let passes = filter == 0
+            || src.is_ipv6()
+            || src.is_unspecified()
+            || self.net.reverse_path_passes(src, iface, filter == 1);
+        self.net.stats.ip4.in_reverse_path += u64::from(!passes);
+        passes
     }
 
     /// Hands a whole datagram to raw sockets and to its transport.

@@ -3,27 +3,33 @@
 use std::net::IpAddr;
 
 use super::Stack;
+use super::forward::Transit;
 use super::fragments::FragmentIn;
-use super::ingress::{Inbound, LinkInfo};
+use super::ingress::{Inbound, LinkInfo, Way};
 use crate::buf::{RxChecksum, RxPacket};
-use crate::network::IpMeta;
 use crate::network::icmp_error::Problem;
 use crate::network::reassembly::FragmentKey;
+use crate::network::{IpMeta, proto};
 use crate::wire::WireError;
 use crate::wire::ipv4::{self, Ipv4Options, Ipv4Repr, Ipv4View};
 use crate::wire::ipv6::{self, Ipv6Repr, Ipv6View};
 use crate::wire::ipv6_ext::{self, End, ExtError, FragmentRepr};
 
 /// What both headers tell.
-struct Header {
-    src: IpAddr,
-    dst: IpAddr,
-    tos: u8,
-    ttl: u8,
-    header_len: usize,
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Header {
+    pub(super) src: IpAddr,
+    pub(super) dst: IpAddr,
+    pub(super) tos: u8,
+    pub(super) ttl: u8,
+    pub(super) header_len: usize,
     total_len: usize,
-    proto: u8,
-    proto_at: usize,
+    pub(super) proto: u8,
+    pub(super) proto_at: usize,
+    /// Routers must not cut it.
+    pub(super) dont_fragment: bool,
+    /// It is a fragment but not the first, and has no transport header.
+    pub(super) is_later_fragment: bool,
 }
 
 impl Stack {
@@ -60,6 +66,8 @@ impl Stack {
             total_len: view.total_len(),
             proto: repr.proto,
             proto_at: ipv4::PROTO_OFFSET,
+            dont_fragment: repr.dont_fragment,
+            is_later_fragment: repr.fragment_offset > 0,
         };
         if !view.options().is_empty() && !self.options_pass(&view) {
             return;
@@ -110,16 +118,40 @@ impl Stack {
             total_len: view.total_len(),
             proto: repr.next_header,
             proto_at: ipv6::NEXT_HEADER_OFFSET,
+            dont_fragment: true,
+            is_later_fragment: is_later_fragment(&packet.data, repr.next_header),
         };
         if let Some(inbound) = self.inbound(link, packet, header) {
             self.extensions_in(inbound, true);
         }
     }
 
-    /// Checks the addresses and cuts padding of short frames off; `None` if the packet is not for us.
+    /// Checks the addresses and cuts padding of short frames off; `None` if the packet is not for us, in
+    /// which case it has been forwarded if it was for others.
     fn inbound(&mut self, link: LinkInfo, mut packet: RxPacket, header: Header) -> Option<Inbound> {
-        let not_unicast = self.addresses_pass(link, header.src, header.dst)?;
+        let way = self.addresses_pass(link, header.src, header.dst)?;
         packet.data.truncate(header.total_len);
+        let not_unicast = match way {
+            Way::Up { not_unicast } => not_unicast,
+            Way::Through | Way::Group { .. } => {
+                let transit = Transit {
+                    packet: packet.clone(),
+                    header,
+                    iface: link.iface,
+                    mark: 0,
+                };
+                match way {
+                    Way::Group { member } => {
+                        self.forward_group(&transit);
+                        member.then_some(true)?
+                    }
+                    _ => {
+                        self.forward(transit);
+                        return None;
+                    }
+                }
+            }
+        };
         Some(Inbound {
             packet: packet.data,
             header_len: header.header_len,
@@ -250,14 +282,24 @@ impl Stack {
     }
 }
 
+/// True for a fragment that is not the first.
+fn is_later_fragment(packet: &[u8], next_header: u8) -> bool {
+    let found = match next_header {
+        // Nearly all packets, without a look at the rest.
+        proto::TCP | proto::UDP | proto::ICMPV6 => return false,
+        next_header => ipv6_ext::skip(packet, next_header, ipv6::HEADER_LEN),
+    };
+    found.is_some_and(|(_, _, is_first)| !is_first)
+}
+
 /// True if a first fragment has all headers up to the transport's (RFC 7112).
 fn has_transport(inbound: &Inbound) -> bool {
     let (proto, at) = (inbound.proto, inbound.header_len);
     let found = ipv6_ext::skip(&inbound.packet, proto, at);
     found.is_some_and(|(proto, at, _)| {
         let need = match proto {
-            crate::network::proto::TCP => 20,
-            crate::network::proto::UDP | crate::network::proto::ICMPV6 => 8,
+            proto::TCP => 20,
+            proto::UDP | proto::ICMPV6 => 8,
             ipv6_ext::next_header::NONE => 0,
             _ => 1,
         };

@@ -19,6 +19,7 @@ mod address;
 mod arp;
 mod config;
 mod egress;
+mod forward;
 mod fragments;
 mod icmp;
 mod iface;
@@ -39,6 +40,7 @@ mod usage;
 
 pub use address::{Address, AddressOrigin, AddressState};
 pub use config::{NetConfig, SettingError, StackConfig};
+pub use forward::{ForwardConfig, LinkConfig, MulticastRoute};
 pub use iface::{IfaceCounters, InterfaceConfig};
 pub use nd::NdConfig;
 pub use net::LOOPBACK;
@@ -57,6 +59,7 @@ use crate::transport::tcp::stats::TcpStats;
 use crate::transport::tcp::{self, TcpConfig, TcpEngine};
 use crate::transport::udp::UdpTable;
 use crate::transport::udp::stats::UdpStats;
+use forward::MulticastRoutes;
 use net::Net;
 
 /// A whole TCP/IP stack: interfaces, routes, neighbours and sockets.
@@ -72,6 +75,7 @@ pub struct Stack {
     udp_stats: UdpStats,
     raw: SocketTable<RawSocket>,
     intercept: intercept::Interceptors,
+    multicast_routes: MulticastRoutes,
     tcp: TcpEngine,
     tcp_config: TcpConfig,
     tcp_stats: TcpStats,
@@ -92,6 +96,7 @@ impl Stack {
             udp_stats: UdpStats::default(),
             raw: SocketTable::new(SocketKind::Raw),
             intercept: intercept::Interceptors::new(),
+            multicast_routes: MulticastRoutes::new(&mut rng),
             tcp: TcpEngine::new(&mut rng),
             tcp_config: config.tcp,
             tcp_stats: TcpStats::default(),
@@ -113,6 +118,10 @@ impl Stack {
     /// # Errors
     /// `Unknown` or `BadValue`; nothing is changed then.
     pub fn set_setting(&mut self, name: &str, value: &str) -> Result<(), SettingError> {
+        match self.net.set_link_setting(name, value) {
+            Err(SettingError::Unknown) => {}
+            done => return done,
+        }
         let name = last_part(name);
         match self.net.config.set(name, value) {
             Err(SettingError::Unknown) => {
@@ -128,6 +137,9 @@ impl Stack {
 
     /// The text form of a setting, `None` if there is no such setting.
     pub fn setting(&self, name: &str) -> Option<String> {
+        if let Some(value) = self.net.link_setting(name) {
+            return Some(value);
+        }
         let name = last_part(name);
         let tcp = || self.tcp_config.get(name);
         self.net.config.get(name).or_else(tcp)

@@ -14,7 +14,7 @@ use crate::neighbor::{Action, NeighborTable};
 use crate::network::IfaceId;
 use crate::network::ident::Identifiers;
 use crate::network::pmtu::PmtuCache;
-use crate::network::route::RouteTable;
+use crate::network::route::{Flow, RouteMetrics, Routes};
 use crate::network::source::{is_link_local, select};
 use crate::network::stats::NetStats;
 use crate::rng::Rng;
@@ -29,7 +29,7 @@ pub(crate) struct Net {
     pub(super) now: Instant,
     pub(super) config: NetConfig,
     pub(super) ifaces: Vec<Iface>,
-    pub(super) routes: RouteTable,
+    pub(super) routes: Routes,
     pub(super) neighbors: NeighborTable,
     pub(super) pmtu: PmtuCache,
     pub(super) idents: Identifiers,
@@ -70,6 +70,8 @@ pub(super) struct Path {
     pub(super) hop: Hop,
     /// MTU of interface and route, without what routers have said.
     pub(super) mtu: u32,
+    /// What the route says that connections begin with.
+    pub(super) metrics: RouteMetrics,
 }
 
 impl Net {
@@ -77,7 +79,7 @@ impl Net {
         let mut net = Self {
             now: Instant::ZERO,
             ifaces: Vec::new(),
-            routes: RouteTable::default(),
+            routes: Routes::new(&mut rng),
             neighbors: NeighborTable::new(&mut rng),
             pmtu: PmtuCache::new(&mut rng),
             idents: Identifiers::new(&mut rng),
@@ -108,7 +110,9 @@ impl Net {
     pub(super) fn push_iface(&mut self, config: InterfaceConfig, is_loopback: bool) -> IfaceId {
         let id = IfaceId(self.ifaces.len() as u16);
         let limits = (self.config.tx_queue_len, self.config.tx_queue_bytes);
-        self.ifaces.push(Iface::new(config, is_loopback, limits));
+        let mut iface = Iface::new(config, is_loopback, limits);
+        iface.conf = self.config.forward.default;
+        self.ifaces.push(iface);
         id
     }
 
@@ -155,6 +159,15 @@ impl Net {
         src: Option<IpAddr>,
         bound: Option<IfaceId>,
     ) -> Result<Path, SocketError> {
+        self.path_of(&Flow::to(dst, src, bound))
+    }
+
+    /// The same for a packet of which more is known. It is sent from here.
+    ///
+    /// # Errors
+    /// As [`Net::path`]; `Invalid`, `HostUnreachable` or `Access` for a route that leads nowhere.
+    pub(super) fn path_of(&self, flow: &Flow) -> Result<Path, SocketError> {
+        let (dst, src, bound) = (flow.dst, flow.src, flow.oif);
         let src = src.filter(|src| !src.is_unspecified());
         let foreign = src.is_some_and(|src| !self.is_local(src));
         if foreign && !self.intercepts() {
@@ -166,6 +179,7 @@ impl Net {
                 src: src.unwrap_or(dst),
                 hop: Hop::Local,
                 mtu: SUPER_PACKET_MAX as u32,
+                metrics: RouteMetrics::default(),
             });
         }
         let limited = dst == IpAddr::V4(Ipv4Addr::BROADCAST);
@@ -183,16 +197,30 @@ impl Net {
             };
             return self.path_on_link(id, dst, dst, src, hop);
         }
-        let route = self.routes.lookup(dst, bound);
-        let route = route.ok_or(SocketError::NetUnreachable)?;
-        let next = route.gateway.unwrap_or(dst);
+        let flow = Flow {
+            src,
+            iif: Some(LOOPBACK),
+            by_ports: self.config.forward.fib_multipath_hash_policy == 1,
+            ..*flow
+        };
+        let (route, chosen) = self.routes.lookup(&flow)?;
+        // Of several next hops one over the link that has the source address is the better one.
+        let has_src = |id: IfaceId| {
+            let iface = self.iface(id);
+            src.is_none_or(|src| iface.is_some_and(|iface| iface.has_addr(src)))
+        };
+        let mut hops = route.hops();
+        let better = (!route.more.is_empty() && !has_src(chosen.iface))
+            .then(|| hops.find(|hop| has_src(hop.iface) && bound.is_none_or(|id| id == hop.iface)));
+        let chosen = better.flatten().unwrap_or(chosen);
+        let next = chosen.gateway.unwrap_or(dst);
         let hop = match () {
             () if limited => Hop::Broadcast,
             () if dst.is_multicast() => Hop::Multicast,
             () if self.is_broadcast(dst) => Hop::Broadcast,
             () => Hop::Neighbor(next),
         };
-        let path = self.path_on_link(route.iface, dst, next, src.or(route.src), hop)?;
+        let path = self.path_on_link(chosen.iface, dst, next, src.or(route.src), hop)?;
         // Only where packets to any address come in do packets from any address go out.
         if foreign
             && self
@@ -203,6 +231,7 @@ impl Net {
         }
         Ok(Path {
             mtu: route.mtu.map_or(path.mtu, |mtu| mtu.min(path.mtu)),
+            metrics: route.metrics,
             ..path
         })
     }
@@ -218,7 +247,7 @@ impl Net {
         let iface = self.iface(id).ok_or(SocketError::NetUnreachable)?;
         let src = src.or_else(|| match (dst, next) {
             (IpAddr::V6(dst), _) => self.source_v6(dst, id),
-            (_, IpAddr::V4(next)) => iface.source_for(next),
+            (_, IpAddr::V4(next)) => self.source_v4(id, next),
             _ => None,
         });
         Ok(Path {
@@ -226,7 +255,16 @@ impl Net {
             src: src.ok_or(SocketError::AddrNotAvailable)?,
             hop,
             mtu: iface.mtu_for(dst).min(SUPER_PACKET_MAX as u32),
+            metrics: RouteMetrics::default(),
         })
+    }
+
+    /// The IPv4 source address for packets by way of `next`: one of the interface's, else one of another
+    /// interface that is good beyond its link (Linux `inet_select_addr`).
+    pub(super) fn source_v4(&self, id: IfaceId, next: Ipv4Addr) -> Option<IpAddr> {
+        let own = self.iface(id)?.source_for(next);
+        let others = self.ifaces.iter().filter(|iface| !iface.is_loopback);
+        own.or_else(|| others.filter_map(Iface::global_v4).next())
     }
 
     /// The source address for `dst` over an interface: of those of the interface, or else of others

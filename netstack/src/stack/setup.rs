@@ -12,8 +12,12 @@ use crate::link::{DeviceCaps, MacAddr, Medium};
 use crate::neighbor::NeighborState;
 use crate::network::IfaceId;
 use crate::network::addr::Cidr;
-use crate::network::route::Route;
+use crate::network::route::{Route, RouteKind, Rule};
+use crate::network::source::is_link_local;
 use crate::wire::{ipv4, ipv6};
+
+/// Next hops that a route can have.
+const NEXT_HOPS_MAX: usize = 64;
 
 /// Why the set-up was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -39,8 +43,11 @@ pub enum ConfigError {
     /// The gateway is not on a network of the interface.
     #[error("the gateway is not on the link")]
     BadGateway,
-    /// 65,535 interfaces exist.
-    #[error("too many interfaces")]
+    /// A route with more than 64 next hops, or one that leads nowhere and has several.
+    #[error("not a route: too many next hops, or several of a route that leads nowhere")]
+    BadRoute,
+    /// 65,535 interfaces exist, or 256 routing tables.
+    #[error("too many interfaces or routing tables")]
     TooMany,
 }
 
@@ -213,22 +220,70 @@ impl Stack {
     /// Adds a route.
     ///
     /// # Errors
-    /// `NoInterface`; `BadGateway` if the gateway is one of ours or cannot be reached directly.
+    /// `NoInterface`; `BadGateway` if a gateway is one of ours or cannot be reached directly; `BadRoute`;
+    /// `TooMany` tables.
     pub fn add_route(&mut self, route: Route) -> Result<(), ConfigError> {
-        let iface = self
-            .net
-            .iface(route.iface)
-            .ok_or(ConfigError::NoInterface)?;
-        if let Some(gateway) = route.gateway {
+        for hop in route.hops() {
+            let iface = self.net.iface(hop.iface).ok_or(ConfigError::NoInterface)?;
+            let Some(gateway) = hop.gateway else {
+                continue;
+            };
             let ethernet = iface.caps.medium == Medium::Ethernet;
-            let on_link = self.net.routes.lookup(gateway, Some(route.iface));
-            let reachable = on_link.is_some_and(|route| route.gateway.is_none());
-            if self.net.is_local(gateway) || (ethernet && !reachable) {
+            let on_link = self.net.routes.main(gateway, Some(hop.iface));
+            let reachable = on_link.is_some_and(|route| route.gateway.is_none())
+                || matches!(gateway, IpAddr::V6(addr) if is_link_local(addr));
+            let family = gateway.is_ipv4() == route.dest.addr().is_ipv4();
+            if self.net.is_local(gateway) || !family || (ethernet && !reachable) {
                 return Err(ConfigError::BadGateway);
             }
         }
-        self.net.routes.add(route);
-        Ok(())
+        if route.more.len() >= NEXT_HOPS_MAX
+            || (route.kind != RouteKind::Unicast && !route.more.is_empty())
+        {
+            return Err(ConfigError::BadRoute);
+        }
+        match self.net.routes.add(route) {
+            true => Ok(()),
+            false => Err(ConfigError::TooMany),
+        }
+    }
+
+    /// Removes one very route, wherever it is.
+    ///
+    /// # Errors
+    /// `Missing`.
+    pub fn remove_exact_route(&mut self, route: &Route) -> Result<(), ConfigError> {
+        match self.net.routes.remove_exact(route) {
+            true => Ok(()),
+            false => Err(ConfigError::Missing),
+        }
+    }
+
+    /// Adds a policy rule.
+    ///
+    /// # Errors
+    /// `Exists`, if there is the same one (or no room for more).
+    pub fn add_rule(&mut self, rule: Rule) -> Result<(), ConfigError> {
+        match self.net.routes.add_rule(rule) {
+            true => Ok(()),
+            false => Err(ConfigError::Exists),
+        }
+    }
+
+    /// Removes one very policy rule.
+    ///
+    /// # Errors
+    /// `Missing`.
+    pub fn remove_rule(&mut self, rule: &Rule) -> Result<(), ConfigError> {
+        match self.net.routes.remove_rule(rule) {
+            true => Ok(()),
+            false => Err(ConfigError::Missing),
+        }
+    }
+
+    /// The policy rules of a family, in the order in which they are tried.
+    pub fn rules(&self, ipv6: bool) -> impl Iterator<Item = Rule> {
+        self.net.routes.rules(ipv6).iter().copied()
     }
 
     /// Adds the default route for the gateway's family.
@@ -240,14 +295,7 @@ impl Stack {
         iface: IfaceId,
         gateway: IpAddr,
     ) -> Result<(), ConfigError> {
-        self.add_route(Route {
-            dest: Cidr::all_of(gateway),
-            gateway: Some(gateway),
-            iface,
-            metric: 0,
-            src: None,
-            mtu: None,
-        })
+        self.add_route(Route::via(Cidr::all_of(gateway), gateway, iface))
     }
 
     /// Removes the routes to `dest` over an interface.
@@ -261,9 +309,9 @@ impl Stack {
         }
     }
 
-    /// All routes, best first.
+    /// All routes of all tables: the longest prefixes first, then the lowest metrics.
     pub fn routes(&self) -> impl Iterator<Item = Route> {
-        self.net.routes.iter().copied()
+        self.net.routes.all().into_iter()
     }
 
     /// All neighbours.
@@ -314,12 +362,8 @@ impl Stack {
 /// The route to an interface's own network.
 pub(super) fn connected(iface: IfaceId, cidr: Cidr) -> Route {
     Route {
-        dest: cidr,
-        gateway: None,
-        iface,
-        metric: 0,
         // IPv6 chooses among all addresses (RFC 6724).
         src: Some(cidr.addr()).filter(|addr| addr.is_ipv4()),
-        mtu: None,
+        ..Route::new(cidr, iface)
     }
 }

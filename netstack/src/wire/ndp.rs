@@ -189,13 +189,15 @@ pub fn neighbor_solicit(target: Ipv6Addr, mac: Option<MacAddr>) -> ArrayVec<u8, 
     message(kind::NEIGHBOR_SOLICIT, 0, Some(target), OPTION_SOURCE, mac)
 }
 
-/// An advertisement of an address of ours, which replaces what the peer knew.
+/// An advertisement of an address of ours, which replaces what the peer knew; `router`: we are one.
 pub fn neighbor_advert(
     target: Ipv6Addr,
     mac: MacAddr,
     solicited: bool,
+    router: bool,
 ) -> ArrayVec<u8, NEIGHBOR_LEN> {
-    let flags = FLAG_OVERRIDE | if solicited { FLAG_SOLICITED } else { 0 };
+    let solicited = if solicited { FLAG_SOLICITED } else { 0 };
+    let flags = FLAG_OVERRIDE | solicited | if router { FLAG_ROUTER } else { 0 };
     message(
         kind::NEIGHBOR_ADVERT,
         flags,
@@ -203,6 +205,30 @@ pub fn neighbor_advert(
         OPTION_TARGET,
         Some(mac),
     )
+}
+
+/// A redirect (RFC 4861 section 4.5): packets to `dst` are better sent to `target`, which is `dst` itself if
+/// that is on the link. It quotes `packet` as far as there is room; the checksum is left zero.
+pub fn redirect(
+    target: Ipv6Addr,
+    dst: Ipv6Addr,
+    mac: Option<MacAddr>,
+    packet: &[u8],
+    room: usize,
+) -> Vec<u8> {
+    const OPTION_REDIRECTED: u8 = 4;
+    let mut out = message(kind::REDIRECT, 0, Some(target), OPTION_TARGET, None).to_vec();
+    out.extend(dst.octets());
+    out.extend(mac.into_iter().flat_map(|mac| {
+        let [a, b, c, d, e, f] = mac.0;
+        [OPTION_TARGET, 1, a, b, c, d, e, f]
+    }));
+    let quote = packet.len().min(room.saturating_sub(out.len() + 8)) & !7;
+    if quote > 0 {
+        out.extend([OPTION_REDIRECTED, (quote / 8 + 1) as u8, 0, 0, 0, 0, 0, 0]);
+        out.extend(&packet[..quote]);
+    }
+    out
 }
 
 fn message(
@@ -235,7 +261,7 @@ mod tests {
         let (repr, options) = NdRepr::parse(&neighbor_solicit(target, Some(MAC))).unwrap();
         assert_eq!(repr, NdRepr::NeighborSolicit { target });
         assert_eq!((options.source, options.target), (Some(MAC), None));
-        let (repr, options) = NdRepr::parse(&neighbor_advert(target, MAC, true)).unwrap();
+        let (repr, options) = NdRepr::parse(&neighbor_advert(target, MAC, true, false)).unwrap();
         let expected = NdRepr::NeighborAdvert {
             target,
             router: false,
@@ -256,7 +282,7 @@ mod tests {
         use pnet::packet::Packet;
         use pnet::packet::icmpv6::ndp::{NdpOptionTypes, NeighborAdvertPacket};
         let target: Ipv6Addr = "2001:db8::1".parse().unwrap();
-        let bytes = neighbor_advert(target, MAC, true);
+        let bytes = neighbor_advert(target, MAC, true, false);
         let theirs = NeighborAdvertPacket::new(&bytes).unwrap();
         assert_eq!(theirs.get_target_addr(), target);
         assert_eq!(theirs.get_flags(), 0x60);

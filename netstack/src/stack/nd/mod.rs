@@ -112,9 +112,11 @@ impl Net {
                 self.neighbor_solicit_in(id, (src, dst), target, options)
             }
             NdRepr::NeighborAdvert { .. } => self.neighbor_advert_in(id, dst, repr, options),
+            // A router does not listen to routers (RFC 4861 section 6.2.7).
+            NdRepr::RouterAdvert { .. } if self.forwards(id, true) => Some(()),
             NdRepr::RouterAdvert { .. } => self.router_advert_in(id, src, repr, options),
             NdRepr::Redirect { target, dst } => self.redirect_in(id, src, (target, dst), options),
-            // We are no router.
+            // Nobody is given prefixes by us.
             NdRepr::RouterSolicit => Some(()),
         };
         if done.is_none() {

@@ -49,7 +49,7 @@ impl Net {
             // The answer goes to who asked, whatever the table has room for.
             false => (src, options.source),
         };
-        let message = ndp::neighbor_advert(target, mac, !probe);
+        let message = ndp::neighbor_advert(target, mac, !probe, self.forwards(id, true));
         self.stats.nd.out_neighbor_adverts += 1;
         self.send_nd(id, (target, to), known, &message, false);
         Some(())
@@ -122,7 +122,7 @@ impl Net {
     fn may_be_neighbor_v6(&self, id: IfaceId, addr: Ipv6Addr) -> bool {
         let ip = IpAddr::V6(addr);
         let bad = addr.is_unspecified() || addr.is_multicast() || self.is_local(ip);
-        let on_link = self.routes.lookup(ip, Some(id));
+        let on_link = self.routes.main(ip, Some(id));
         let on_link = on_link.is_some_and(|route| route.gateway.is_none());
         !bad && (on_link || is_link_local(addr))
     }

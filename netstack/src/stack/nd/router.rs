@@ -14,7 +14,7 @@ use crate::network::source::is_link_local;
 use crate::stack::address::AddressOrigin;
 use crate::stack::net::{Hop, Net};
 use crate::time::{Duration, Instant};
-use crate::wire::ipv6::MTU_MIN;
+use crate::wire::ipv6::{self, MTU_MIN};
 use crate::wire::ndp::{self, NdOptions, NdRepr, PrefixInfo};
 
 /// All routers of the link.
@@ -47,14 +47,14 @@ pub(super) struct Router {
 }
 
 /// A prefix that is on the link.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct OnLink {
     route: Route,
     pub(super) until: Option<Instant>,
 }
 
 /// A better way to one host.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Redirect {
     route: Route,
     pub(super) until: Instant,
@@ -171,12 +171,8 @@ impl Net {
 
     fn on_link_prefix(&mut self, id: IfaceId, cidr: Cidr, valid_secs: u32) {
         let route = Route {
-            dest: cidr,
-            gateway: None,
-            iface: id,
             metric: METRIC_PREFIX,
-            src: None,
-            mtu: None,
+            ..Route::new(cidr, id)
         };
         let until = ends(self.now, valid_secs);
         let Some(nd) = self.nd_of(id) else {
@@ -184,7 +180,8 @@ impl Net {
         };
         nd.on_link.retain(|prefix| prefix.route != route);
         if valid_secs > 0 && nd.on_link.len() < PREFIXES_MAX {
-            nd.on_link.push(OnLink { route, until });
+            let kept = route.clone();
+            nd.on_link.push(OnLink { route: kept, until });
             self.routes.add(route);
         } else {
             self.routes.remove_exact(&route);
@@ -241,22 +238,21 @@ impl Net {
         let routers = &iface.nd.routers;
         let answers = |router: &&Router| neighbors.may_be_reachable(id, router.addr.into(), now);
         let chosen = routers.iter().find(answers).or(routers.first());
-        let wanted = chosen.map(|router| Route {
-            dest: Cidr::all_of(router.addr.into()),
-            gateway: Some(router.addr.into()),
-            iface: id,
-            metric: METRIC_DEFAULT,
-            src: None,
-            mtu: None,
+        let wanted = chosen.map(|router| {
+            let all = Cidr::all_of(router.addr.into());
+            Route {
+                metric: METRIC_DEFAULT,
+                ..Route::via(all, router.addr.into(), id)
+            }
         });
-        let present = iface.nd.default;
+        let present = iface.nd.default.clone();
         if wanted == present {
             return;
         }
         if let Some(old) = present {
             self.routes.remove_exact(&old);
         }
-        if let Some(new) = wanted {
+        if let Some(new) = wanted.clone() {
             self.routes.add(new);
         }
         if let Some(nd) = self.nd_of(id) {
@@ -282,11 +278,12 @@ impl Net {
             .redirects
             .iter()
             .filter(|it| lost(it))
-            .map(|it| it.route)
+            .map(|it| it.route.clone())
             .collect();
         nd.redirects.retain(|redirect| !lost(redirect));
-        gone.iter()
-            .for_each(|route| self.routes.remove_exact(route));
+        for route in &gone {
+            self.routes.remove_exact(route);
+        }
         self.choose_router(id);
     }
 
@@ -306,16 +303,12 @@ impl Net {
         if path.hop != Hop::Neighbor(src.into()) {
             return None;
         }
-        if !self.config.nd.accept_redirects {
+        if !self.config.nd.accept_redirects || self.forwards(id, true) {
             return Some(());
         }
         let route = Route {
-            dest: Cidr::new(dst.into(), 128)?,
             gateway: (!direct).then_some(target.into()),
-            iface: id,
-            metric: 0,
-            src: None,
-            mtu: None,
+            ..Route::new(Cidr::new(dst.into(), 128)?, id)
         };
         let until = self.now + REDIRECT_LASTS;
         let nd = self.nd_of(id)?;
@@ -326,7 +319,8 @@ impl Net {
             .position(|it| it.route.dest == route.dest);
         let replaced = replaced.or(full.then_some(0));
         let old = replaced.map(|at| nd.redirects.remove(at).route);
-        nd.redirects.push(Redirect { route, until });
+        let kept = route.clone();
+        nd.redirects.push(Redirect { route: kept, until });
         if let Some(old) = old {
             self.routes.remove_exact(&old);
         }
@@ -335,6 +329,36 @@ impl Net {
             self.nd_learn(id, target, mac, Evidence::Request);
         }
         Some(())
+    }
+
+    /// Tells `src`, who sent `packet` to `dst` by way of us, that `target` on its link is the better way.
+    pub(in crate::stack) fn send_redirect(
+        &mut self,
+        id: IfaceId,
+        src: Ipv6Addr,
+        (target, dst): (Ipv6Addr, Ipv6Addr),
+        packet: &[u8],
+    ) {
+        // RFC 4861 section 4.5: routers are named by their link-local addresses, we too.
+        let own = self.iface(id).and_then(|link| {
+            let usable = link.addrs.iter().filter(|own| own.is_usable());
+            let mut all = usable.map(|own| own.ip());
+            all.find_map(|ip| match ip {
+                IpAddr::V6(ip) if is_link_local(ip) => Some(ip),
+                _ => None,
+            })
+        });
+        let Some(own) = own else {
+            return;
+        };
+        if target != dst && !is_link_local(target) {
+            return;
+        }
+        let known = self.neighbors.known(id, target.into());
+        let room = ipv6::MTU_MIN as usize - ipv6::HEADER_LEN;
+        let message = ndp::redirect(target, dst, known, packet, room);
+        self.stats.icmp6.out_redirects += 1;
+        self.send_nd(id, (own, src), None, &message, false);
     }
 
     /// Removes routers, prefixes and redirects whose time is over.
@@ -346,13 +370,14 @@ impl Net {
         nd.routers.retain(|router| now < router.until);
         let over = |until: Option<Instant>| until.is_some_and(|until| until <= now);
         let prefixes = nd.on_link.iter().filter(|it| over(it.until));
-        let mut gone: Vec<Route> = prefixes.map(|it| it.route).collect();
+        let mut gone: Vec<Route> = prefixes.map(|it| it.route.clone()).collect();
         let redirects = nd.redirects.iter().filter(|it| it.until <= now);
-        gone.extend(redirects.map(|it| it.route));
+        gone.extend(redirects.map(|it| it.route.clone()));
         nd.on_link.retain(|it| !over(it.until));
         nd.redirects.retain(|it| now < it.until);
-        gone.iter()
-            .for_each(|route| self.routes.remove_exact(route));
+        for route in &gone {
+            self.routes.remove_exact(route);
+        }
         self.choose_router(id);
     }
 }

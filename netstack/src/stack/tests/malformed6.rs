@@ -476,7 +476,7 @@ fn advertisements_redirects_and_queries() {
     let (bad, all) = ("NdInBadAddress", "ff02::1".parse().unwrap());
     let na = "Icmp6InNeighborAdvertisements";
     let advert = |target, solicited, dst| {
-        let message = ndp::neighbor_advert(target, MacAddr(PEER_MAC), solicited).to_vec();
+        let message = ndp::neighbor_advert(target, MacAddr(PEER_MAC), solicited, false).to_vec();
         icmp6(PEER, dst, 255, message)
     };
     drops_frame("an answer to all", advert(PEER, true, all), &[na, bad]);

@@ -2,6 +2,7 @@
 
 mod arp;
 mod attacks;
+mod forward;
 mod fragments;
 mod hostile;
 mod icmp;
@@ -10,6 +11,7 @@ mod malformed;
 mod malformed6;
 mod nd;
 mod queue;
+mod router;
 mod tcp;
 mod udp;
 mod v6;

@@ -389,7 +389,8 @@ fn a_router_that_does_not_answer_is_replaced() {
     // One that says that it is a router no more goes at once, and so does one without lifetime.
     Advert::of("fe80::99").lasting(0).send(&mut wire);
     assert_eq!(default_router(&mut wire).as_deref(), Some("fe80::98"));
-    let message = ndp::neighbor_advert(v6("fe80::98"), MacAddr([2, 0, 0, 0, 0, 0x98]), false);
+    let message =
+        ndp::neighbor_advert(v6("fe80::98"), MacAddr([2, 0, 0, 0, 0, 0x98]), false, false);
     let packet = icmp6(v6("fe80::98"), ALL, 255, message.to_vec());
     wire.inject(A, frame([0x33, 0x33, 0, 0, 0, 1], &packet));
     assert_eq!(default_router(&mut wire), None);
@@ -451,7 +452,7 @@ fn identifiers_can_be_opaque() {
     let IpAddr::V6(taken) = all[1] else {
         panic!("an IPv6 address");
     };
-    let message = ndp::neighbor_advert(taken, MacAddr([2, 0, 0, 0, 0, 7]), false);
+    let message = ndp::neighbor_advert(taken, MacAddr([2, 0, 0, 0, 0, 7]), false, false);
     let packet = icmp6(v6("fe80::7"), ALL, 255, message.to_vec());
     one.inject(A, frame([0x33, 0x33, 0, 0, 0, 1], &packet));
     let after = own(&mut one);

@@ -68,14 +68,7 @@ impl Netstack {
         let local = cidr(addresses.local.ip(), prefix)?;
         stack.add_address(iface, local).map_err(fail)?;
         stack
-            .add_route(Route {
-                dest: Cidr::all_of(addresses.local.ip()),
-                gateway: None,
-                iface,
-                metric: 0,
-                src: None,
-                mtu: None,
-            })
+            .add_route(Route::new(Cidr::all_of(addresses.local.ip()), iface))
             .map_err(fail)?;
         Ok(Self {
             stack,

@@ -197,12 +197,9 @@ fn add_link(stack: &mut Stack, link: LinkConfig) -> Result<Served, NetworkError>
     for route in routes {
         let dest = cidr(route.destination, route.prefix_len)?;
         let route = Route {
-            dest,
             gateway: route.gateway,
-            iface: id,
             metric: route.metric,
-            src: None,
-            mtu: None,
+            ..Route::new(dest, id)
         };
         stack
             .add_route(route)

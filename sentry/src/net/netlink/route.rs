@@ -294,13 +294,10 @@ fn route_to(
         interfaces.iter().find(local),
         interfaces.iter().find(|i| i.is_loopback),
     ) {
+        let host = Cidr::new(to, if to.is_ipv4() { 32 } else { 128 }).ok_or(Errno::EINVAL)?;
         let own = Route {
-            dest: Cidr::new(to, if to.is_ipv4() { 32 } else { 128 }).ok_or(Errno::EINVAL)?,
-            gateway: None,
-            iface: lo.id,
-            metric: 0,
             src: Some(to),
-            mtu: None,
+            ..Route::new(host, lo.id)
         };
         return Ok(route(&own, interfaces, Some((to, uid))));
     }

@@ -109,6 +109,7 @@ impl IpOutput for Recorder {
             src: self.addr,
             mtu: self.mtu,
             gso_max: self.gso_max,
+            metrics: crate::network::route::RouteMetrics::default(),
         })
     }
 
