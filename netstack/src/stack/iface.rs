@@ -184,10 +184,8 @@ impl Iface {
 
     /// Its first IPv4 address that is good beyond the link (not one of RFC 3927).
     pub(super) fn global_v4(&self) -> Option<IpAddr> {
-        let addrs = self.addrs.iter().map(Address::ip);
-        addrs
-            .filter(|addr| matches!(addr, IpAddr::V4(v4) if !v4.is_link_local()))
-            .next()
+        let mut addrs = self.addrs.iter().map(Address::ip);
+        addrs.find(|addr| matches!(addr, IpAddr::V4(v4) if !v4.is_link_local()))
     }
 
     /// The MTU for packets to `dst`: in IPv6 routers may say a smaller one.

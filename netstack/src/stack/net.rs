@@ -263,8 +263,8 @@ impl Net {
     /// interface that is good beyond its link (Linux `inet_select_addr`).
     pub(super) fn source_v4(&self, id: IfaceId, next: Ipv4Addr) -> Option<IpAddr> {
         let own = self.iface(id)?.source_for(next);
-        let others = self.ifaces.iter().filter(|iface| !iface.is_loopback);
-        own.or_else(|| others.filter_map(Iface::global_v4).next())
+        let mut others = self.ifaces.iter().filter(|iface| !iface.is_loopback);
+        own.or_else(|| others.find_map(Iface::global_v4))
     }
 
     /// The source address for `dst` over an interface: of those of the interface, or else of others

@@ -1,7 +1,7 @@
 //! One packet for another host: the checks of RFC 1812 section 5.2 and RFC 8200, the way, what its sender
 //! is told.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
 use super::Transit;
 use crate::network::addr::is_bad_source;
@@ -114,7 +114,5 @@ fn may_pass(src: IpAddr, dst: IpAddr) -> bool {
         IpAddr::V4(addr) => addr.octets()[0] == 0 || addr.octets()[0] >= 240,
         IpAddr::V6(addr) => addr.is_unspecified() || is_link_local(addr),
     };
-    let unspecified = src == IpAddr::V4(Ipv4Addr::UNSPECIFIED);
-    !(nobody(dst) || dst.is_loopback() || unspecified || is_bad_source(src))
-        && !matches!(src, IpAddr::V6(src) if src.is_unspecified())
+    !(nobody(dst) || dst.is_loopback() || src.is_unspecified() || is_bad_source(src))
 }

@@ -26,8 +26,14 @@ fn both_families_pass_with_a_hop_less() {
         assert_eq!(seen(&out).transport, seen(&packet).transport);
         assert_eq!((seen(&out).src, seen(&out).dst), (ip(src), ip(dst)));
     }
-    assert_eq!(router.count("IpForwDatagrams"), 1);
-    assert_eq!(router.count("Ip6OutForwDatagrams"), 1);
+    for (src, dst) in [("10.0.0.9", "10.0.1.9"), ("fd00:0::9", "fd00:1::9")] {
+        router.give(0, echo(src, dst, 7, false));
+        assert_eq!(seen(&router.only(1)).ports, (7, 0));
+        router.give(1, echo(dst, src, 7, true));
+        assert_eq!(seen(&router.only(0)).ports, (7, 0));
+    }
+    assert_eq!(router.count("IpForwDatagrams"), 3);
+    assert_eq!(router.count("Ip6OutForwDatagrams"), 3);
 }
 
 #[test]
