@@ -4,6 +4,7 @@ pub mod addr;
 pub mod icmp_error;
 pub mod icmp_limit;
 pub(crate) mod ident;
+pub mod multicast;
 pub(crate) mod pmtu;
 pub(crate) mod quote;
 pub(crate) mod reassembly;
@@ -38,6 +39,8 @@ impl IfaceId {
 pub mod proto {
     /// ICMP.
     pub const ICMP: u8 = 1;
+    /// IGMP.
+    pub const IGMP: u8 = 2;
     /// TCP.
     pub const TCP: u8 = 6;
     /// UDP.

@@ -155,6 +155,8 @@ counters! {
         in_redirects = "Icmp6InRedirects",
         /// Multicast listener queries received.
         in_group_queries = "Icmp6InGroupMembQueries",
+        /// Multicast listener reports of version 1 received.
+        in_group_responses = "Icmp6InGroupMembResponses",
         /// Messages whose hop limit is not 255: they come from beyond the link.
         in_bad_hop_limit = "NdInBadHopLimit",
         /// Messages that are too short, or whose code or options are malformed.
@@ -169,8 +171,30 @@ counters! {
         out_neighbor_adverts = "Icmp6OutNeighborAdvertisements",
         /// Multicast listener reports sent.
         out_mld_reports = "Icmp6OutMLDv2Reports",
+        /// Multicast listener done messages of version 1 sent.
+        out_group_reductions = "Icmp6OutGroupMembReductions",
         /// Addresses of ours that somebody else has.
         dad_failures = "NdDadFailures",
+    }
+}
+
+counters! {
+    /// IGMP (RFC 3376).
+    IgmpStats {
+        /// Messages received.
+        in_msgs = "IgmpInMsgs",
+        /// Queries received.
+        in_queries = "IgmpInQueries",
+        /// Reports of versions 1 and 2 received.
+        in_reports = "IgmpInReports",
+        /// Messages that are malformed.
+        in_errors = "IgmpInErrors",
+        /// Messages with a bad checksum.
+        in_csum_errors = "IgmpInCsumErrors",
+        /// Reports sent, of any version.
+        out_reports = "IgmpOutReports",
+        /// Leave messages of version 2 sent.
+        out_leaves = "IgmpOutLeaves",
     }
 }
 
@@ -189,6 +213,8 @@ pub struct NetStats {
     pub icmp6: IcmpStats,
     /// Neighbour discovery.
     pub nd: NdStats,
+    /// Groups of IPv4.
+    pub igmp: IgmpStats,
 }
 
 impl NetStats {
@@ -196,7 +222,13 @@ impl NetStats {
     pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
         let ip = self.ip4.iter(false).chain(self.ip6.iter(true));
         let icmp = self.icmp4.iter(false).chain(self.icmp6.iter(true));
-        self.link.iter().chain(ip).chain(icmp).chain(self.nd.iter())
+        let igmp = self.igmp.iter();
+        self.link
+            .iter()
+            .chain(ip)
+            .chain(icmp)
+            .chain(self.nd.iter())
+            .chain(igmp)
     }
 
     /// The IP counters of the family of `addr`.

@@ -5,24 +5,29 @@
 //! [`crate::error::SocketError::WouldBlock`], and the stack reports the socket in
 //! [`crate::stack::Stack::drain_events`] when its [`Readiness`] may have changed.
 
+mod datagram;
 #[allow(dead_code, reason = "the sockets that fill it follow")]
 mod error_queue;
 mod events;
 pub mod intercept;
+mod membership;
 mod names;
 mod raw;
 mod receive_queue;
 mod table;
 pub mod tcp;
 
+pub use datagram::{DatagramOptions, GroupOptions, SendTo};
 #[allow(unused_imports, reason = "the sockets that fill it follow")]
 pub(crate) use error_queue::{ErrorQueue, PendingError};
 pub use error_queue::{ErrorReport, ReportOrigin, TxStage};
 pub use events::EventQueue;
+pub use membership::GroupLink;
+pub(crate) use membership::{GROUPS6_MAX, Membership, Memberships};
 pub use names::Names;
 pub(crate) use names::needs_scope;
+pub use raw::RawKind;
 pub(crate) use raw::RawSocket;
-pub use raw::{RawKind, RawOptions};
 pub(crate) use receive_queue::ReceiveQueue;
 pub use receive_queue::ReceivedDatagram;
 pub use table::SocketTable;

@@ -2,8 +2,8 @@
 
 use std::net::IpAddr;
 
-use super::{Family, Names, Readiness, ReceiveQueue};
-use crate::network::{IfaceId, IpMeta, proto};
+use super::{DatagramOptions, Family, Memberships, Names, Readiness, ReceiveQueue};
+use crate::network::{IpMeta, proto};
 
 /// What a raw socket sees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,39 +16,17 @@ pub enum RawKind {
     Echo,
 }
 
-/// Options of a raw socket.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RawOptions {
-    /// SO_BROADCAST.
-    pub broadcast: bool,
-    /// SO_BINDTODEVICE.
-    pub iface: Option<IfaceId>,
-    /// IP_TTL; 0 means the stack's default.
-    pub ttl: u8,
-    /// IP_TOS.
-    pub tos: u8,
-    /// Never fragment.
-    pub dont_fragment: bool,
-    /// SO_RCVBUF: bytes that wait to be received, overhead included.
-    pub recv_budget: usize,
-    /// ICMP6_FILTER: a bit for each type that the socket does not see.
-    pub icmp6_filter: [u32; 8],
-}
-
-impl RawOptions {
-    /// True if ICMPv6 messages of this type are for the socket.
-    pub(crate) fn passes(&self, kind: u8) -> bool {
-        self.icmp6_filter[usize::from(kind >> 5)] & 1 << (kind & 31) == 0
-    }
-}
-
 /// The state of a socket.
 #[derive(Debug)]
 pub(crate) struct RawSocket {
     pub(crate) kind: RawKind,
     /// How it names addresses.
     pub(crate) names: Names,
-    pub(crate) options: RawOptions,
+    pub(crate) options: DatagramOptions,
+    /// ICMP6_FILTER: a bit for each type that the socket does not see.
+    pub(crate) icmp6_filter: [u32; 8],
+    /// Groups that it has joined.
+    pub(crate) memberships: Memberships,
     /// The local address; unspecified until bound.
     pub(crate) local: IpAddr,
     /// The peer, once connected.
@@ -65,15 +43,9 @@ impl RawSocket {
         Self {
             kind,
             names,
-            options: RawOptions {
-                broadcast: false,
-                iface: None,
-                ttl: 0,
-                tos: 0,
-                dont_fragment: false,
-                recv_budget,
-                icmp6_filter: [0; 8],
-            },
+            options: DatagramOptions::new(names.family, recv_budget),
+            icmp6_filter: [0; 8],
+            memberships: Memberships::default(),
             local: names.unspecified(),
             remote: None,
             ident: None,
@@ -96,7 +68,13 @@ impl RawSocket {
         let local = self.local.is_unspecified() || self.local == meta.dst;
         let remote = self.remote.is_none_or(|remote| remote == meta.src);
         let iface = self.options.iface.is_none_or(|iface| iface == meta.iface);
-        local && remote && iface && self.local.is_ipv4() == meta.dst.is_ipv4()
+        let family = self.local.is_ipv4() == meta.dst.is_ipv4();
+        local && remote && iface && family && self.memberships.allow(meta, &self.options)
+    }
+
+    /// True if ICMPv6 messages of this type are for the socket.
+    pub(crate) fn passes(&self, kind: u8) -> bool {
+        self.icmp6_filter[usize::from(kind >> 5)] & 1 << (kind & 31) == 0
     }
 
     pub(crate) fn readiness(&self) -> Readiness {

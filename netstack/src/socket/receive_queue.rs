@@ -8,8 +8,6 @@ use crate::error::SocketError;
 use crate::network::IfaceId;
 use crate::time::Instant;
 
-/// What a queued datagram costs beside its bytes.
-const OVERHEAD: usize = 512;
 /// Datagrams up to this size are copied: a few bytes must not pin a large receive chunk.
 const COPY_MAX: usize = 8192;
 
@@ -20,6 +18,8 @@ pub struct ReceivedDatagram {
     pub from: SocketAddr,
     /// The address that it was sent to (IP_PKTINFO).
     pub to: IpAddr,
+    /// The port that it was sent to; 0 where there are none.
+    pub to_port: u16,
     /// Where it came in.
     pub iface: IfaceId,
     /// TOS byte (IP_RECVTOS).
@@ -28,6 +28,10 @@ pub struct ReceivedDatagram {
     pub ttl: u8,
     /// When the link saw it (SO_TIMESTAMP).
     pub arrival: Instant,
+    /// UDP: bytes of each datagram, if this is several that the link merged; else 0 (UDP_GRO).
+    pub gro_size: u16,
+    /// Datagrams that found no room before this one (SO_RXQ_OVFL).
+    pub drops: u64,
     /// UDP: the payload. ICMP echo sockets: the message. Raw sockets: the whole IP packet.
     pub data: Bytes,
 }
@@ -43,16 +47,19 @@ pub(crate) struct ReceiveQueue {
 }
 
 impl ReceiveQueue {
-    /// Queues a datagram; false if the budget is used up. As in Linux the last one may go over it.
+    /// Queues a datagram; false if the budget is used up. As in Linux (`__udp_enqueue_schedule_skb`) what
+    /// comes to a queue that is half empty may go over it.
     pub(crate) fn push(&mut self, mut datagram: ReceivedDatagram, budget: usize) -> bool {
-        if self.queued >= budget {
+        let cost = cost(datagram.data.len());
+        if self.queued > budget / 2 && self.queued + cost > budget {
             self.drops += 1;
             return false;
         }
         if datagram.data.len() <= COPY_MAX {
             datagram.data = Bytes::copy_from_slice(&datagram.data);
         }
-        self.queued += datagram.data.len() + OVERHEAD;
+        datagram.drops = self.drops;
+        self.queued += cost;
         self.queue.push_back(datagram);
         true
     }
@@ -66,7 +73,7 @@ impl ReceiveQueue {
             return Err(error);
         }
         let datagram = self.queue.pop_front().ok_or(SocketError::WouldBlock)?;
-        self.queued -= datagram.data.len() + OVERHEAD;
+        self.queued -= cost(datagram.data.len());
         if self.queue.is_empty() && self.queue.capacity() > 64 {
             self.queue.shrink_to(16);
         }
@@ -101,5 +108,33 @@ impl ReceiveQueue {
     /// True if an error waits.
     pub(crate) fn has_error(&self) -> bool {
         self.error.is_some()
+    }
+}
+
+/// What a datagram takes of the budget: what it takes of memory in Linux, if it was sent on the same host
+/// (`truesize`: a descriptor of 256 bytes, and a buffer with 320 bytes behind the data, from a slab of a
+/// power of two, or from pages).
+fn cost(len: usize) -> usize {
+    const DESCRIPTOR: usize = 256;
+    const SMALL: usize = 576;
+    const HEADERS: usize = 60;
+    const BEHIND: usize = 320;
+    const SLAB_MAX: usize = 16 << 10;
+    match len + HEADERS + BEHIND {
+        ..=SMALL => DESCRIPTOR + SMALL,
+        needed @ ..=SLAB_MAX => DESCRIPTOR + needed.next_power_of_two(),
+        _ => len + DESCRIPTOR + SMALL,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_default_budget_holds_as_many_as_linux() {
+        let count = |len| 212_992 / cost(len);
+        let sizes = [1, 100, 300, 1000, 1400, 2000, 4000, 9000, 20_000, 65_000];
+        assert_eq!(sizes.map(count), [256, 256, 166, 92, 92, 48, 25, 12, 10, 3]);
     }
 }

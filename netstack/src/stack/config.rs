@@ -43,6 +43,16 @@ pub struct NetConfig {
     pub rmem_default: usize,
     /// The largest receive budget that a socket may ask for.
     pub rmem_max: usize,
+    /// Groups of IPv4 that a socket can be a member of.
+    pub igmp_max_memberships: usize,
+    /// Sources that a socket can name of a group of IPv4.
+    pub igmp_max_msf: usize,
+    /// The same of IPv6.
+    pub mld_max_msf: usize,
+    /// The version of IGMP to talk, whatever routers do; 0: theirs.
+    pub force_igmp_version: u8,
+    /// The version of MLD to talk, whatever routers do; 0: theirs.
+    pub force_mld_version: u8,
     /// Packets in the transmit queue of an interface.
     pub tx_queue_len: usize,
     /// Bytes in the transmit queue of an interface.
@@ -71,6 +81,11 @@ impl Default for NetConfig {
             hop_limit: 64,
             rmem_default: 212_992,
             rmem_max: 212_992,
+            igmp_max_memberships: 20,
+            igmp_max_msf: 10,
+            mld_max_msf: 64,
+            force_igmp_version: 0,
+            force_mld_version: 0,
             tx_queue_len: 1000,
             tx_queue_bytes: 4 << 20,
             arp_notify: true,
@@ -120,6 +135,11 @@ impl NetConfig {
             "hop_limit" => self.hop_limit = number(value, 1, 255)?,
             "rmem_default" => self.rmem_default = number(value, 2304, i32::MAX as usize)?,
             "rmem_max" => self.rmem_max = number(value, 2304, i32::MAX as usize)?,
+            "igmp_max_memberships" => self.igmp_max_memberships = number(value, 0, 1 << 16)?,
+            "igmp_max_msf" => self.igmp_max_msf = number(value, 0, 1 << 12)?,
+            "mld_max_msf" => self.mld_max_msf = number(value, 0, 1 << 12)?,
+            "force_igmp_version" => self.force_igmp_version = number(value, 0, 3)?,
+            "force_mld_version" => self.force_mld_version = number(value, 0, 2)?,
             _ => match self.forward.set(name, value) {
                 Err(SettingError::Unknown) => return self.nd.set(name, value),
                 done => return done,
@@ -145,6 +165,11 @@ impl NetConfig {
             "hop_limit" => self.hop_limit.to_string(),
             "rmem_default" => self.rmem_default.to_string(),
             "rmem_max" => self.rmem_max.to_string(),
+            "igmp_max_memberships" => self.igmp_max_memberships.to_string(),
+            "igmp_max_msf" => self.igmp_max_msf.to_string(),
+            "mld_max_msf" => self.mld_max_msf.to_string(),
+            "force_igmp_version" => self.force_igmp_version.to_string(),
+            "force_mld_version" => self.force_mld_version.to_string(),
             _ => return self.forward.get(name).or_else(|| self.nd.get(name)),
         })
     }

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use super::net::{Hop, Net, Path};
+use super::net::{Hop, LOOPBACK, Net, Path};
 use crate::buf::{Bytes, PartialChecksum, SUPER_PACKET_MAX, TxOffload, TxPacket};
 use crate::error::SocketError;
 use crate::link::channel::received;
@@ -19,6 +19,30 @@ use crate::wire::ipv6_ext::{self, FragmentRepr};
 
 /// Copies of our own broadcasts that wait to be received; more are dropped.
 const ECHOES_MAX: usize = 64;
+
+/// What datagrams ask for beside a route.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct DatagramOut {
+    /// Members on this host hear what is sent to a group.
+    pub(super) loop_back: bool,
+    /// It leaves the host.
+    pub(super) leaves: bool,
+    /// What routers have said of the MTU does not count.
+    pub(super) ignore_pmtu: bool,
+    /// The source address need not be ours.
+    pub(super) any_source: bool,
+}
+
+impl Default for DatagramOut {
+    fn default() -> Self {
+        Self {
+            loop_back: true,
+            leaves: true,
+            ignore_pmtu: false,
+            any_source: false,
+        }
+    }
+}
 
 impl IpOutput for Net {
     fn route(
@@ -46,14 +70,45 @@ impl IpOutput for Net {
     }
 
     fn output(&mut self, packet: TransportOut<'_>) -> Result<(), SocketError> {
+        self.output_datagram(packet, DatagramOut::default())
+    }
+
+    fn confirm(&mut self, dst: IpAddr) {
+        if let Ok(path) = self.path(dst, None, None)
+            && let Hop::Neighbor(next) = path.hop
+        {
+            let config = self.neighbor_config(path.iface, next);
+            self.neighbors
+                .confirm(self.now, path.iface, next, &config, &mut self.rng);
+        }
+    }
+}
+
+impl Net {
+    /// [`IpOutput::output`] with what only datagrams ask for.
+    pub(super) fn output_datagram(
+        &mut self,
+        packet: TransportOut<'_>,
+        how: DatagramOut,
+    ) -> Result<(), SocketError> {
         let dst = packet.dst;
-        let path = self
-            .path_of(&flow_of(&packet))
+        let ours = Some(packet.src).filter(|_| !how.any_source);
+        let mut path = self
+            .path_of(&Flow {
+                src: ours,
+                ..flow_of(&packet)
+            })
             .inspect_err(|_| self.stats.ip(dst).out_no_routes += 1)?;
+        if how.any_source {
+            path.src = packet.src;
+        }
         let body_len: usize = packet.body.iter().map(Bytes::len).sum();
         let header_len = ip_header_len(dst);
         let total = header_len + packet.header.len() + body_len;
-        let mtu = self.pmtu.mtu(self.now, dst, path.mtu) as usize;
+        let mtu = match how.ignore_pmtu {
+            true => path.mtu as usize,
+            false => self.pmtu.mtu(self.now, dst, path.mtu) as usize,
+        };
         // Of a super-packet each piece has to fit.
         let longest = match packet.gso_size {
             0 => total,
@@ -74,29 +129,20 @@ impl IpOutput for Net {
             self.stats.ip(dst).out_discards += 1;
             return Err(SocketError::NoBuffers);
         }
-        let header = self.header_for(&packet, &path)?;
+        let mut header = self.header_for(&packet, &path)?;
+        if !how.leaves {
+            header.set_ttl(0);
+        }
         self.stats.ip(dst).out_requests += 1;
         let built = self.with_transport(packet, &path, fragment);
         if fragment {
-            self.send_fragments(&path, header, built, mtu);
+            self.send_fragments(&path, header, (built, how), mtu);
         } else {
-            self.send_whole(&path, header, built);
+            self.send_whole(&path, header, built, how);
         }
         Ok(())
     }
 
-    fn confirm(&mut self, dst: IpAddr) {
-        if let Ok(path) = self.path(dst, None, None)
-            && let Hop::Neighbor(next) = path.hop
-        {
-            let config = self.neighbor_config(path.iface, next);
-            self.neighbors
-                .confirm(self.now, path.iface, next, &config, &mut self.rng);
-        }
-    }
-}
-
-impl Net {
     /// The IP header; its payload length is set when the packet is sent.
     fn header_for(
         &mut self,
@@ -196,12 +242,27 @@ impl Net {
     }
 
     /// Puts the IP header in front and sends.
-    pub(super) fn send_whole(&mut self, path: &Path, header: IpRepr, mut packet: TxPacket) {
+    pub(super) fn send_whole(
+        &mut self,
+        path: &Path,
+        header: IpRepr,
+        mut packet: TxPacket,
+        how: DatagramOut,
+    ) {
         header.push(&mut packet);
-        if matches!(path.hop, Hop::Broadcast | Hop::Multicast) {
+        // What is sent over the loopback interface comes back anyway.
+        let on_link = path.iface != LOOPBACK;
+        let heard = match path.hop {
+            Hop::Broadcast => true,
+            Hop::Multicast => how.loop_back && self.has_members(path.iface, header.dst()),
+            _ => false,
+        };
+        if heard && on_link {
             self.echo(path.iface, &packet);
         }
-        self.send_on_link(path, packet);
+        if how.leaves || !on_link {
+            self.send_on_link(path, packet);
+        }
     }
 
     /// We are one of those that a broadcast is for.
@@ -214,7 +275,13 @@ impl Net {
 
     /// Cuts a datagram that may be fragmented (RFC 791 section 3.2, RFC 8200 section 4.5) and sends the
     /// fragments.
-    fn send_fragments(&mut self, path: &Path, header: IpRepr, packet: TxPacket, mtu: usize) {
+    fn send_fragments(
+        &mut self,
+        path: &Path,
+        header: IpRepr,
+        (packet, how): (TxPacket, DatagramOut),
+        mtu: usize,
+    ) {
         let datagram = Bytes::from(packet.to_vec());
         let dst = header.dst();
         let id = match header {
@@ -232,7 +299,7 @@ impl Net {
             fragment.body.push(datagram.slice(at..end));
             let more = end < datagram.len();
             let header = header.of_fragment(&mut fragment, at as u16, more, id);
-            self.send_whole(path, header, fragment);
+            self.send_whole(path, header, fragment, how);
             self.stats.ip(dst).frag_creates += 1;
             at = end;
         }
@@ -318,6 +385,13 @@ impl IpRepr {
         match self {
             Self::V4(repr) => repr.dst.into(),
             Self::V6(repr) => repr.dst.into(),
+        }
+    }
+
+    fn set_ttl(&mut self, ttl: u8) {
+        match self {
+            Self::V4(repr) => repr.ttl = ttl,
+            Self::V6(repr) => repr.hop_limit = ttl,
         }
     }
 

@@ -1,20 +1,20 @@
 //! An interface: addresses and a bounded transmit queue.
 
 use std::collections::VecDeque;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr};
 
 use smallvec::SmallVec;
 
 use super::address::{Address, AddressOrigin};
-use super::intercept::is_host_address;
 use super::forward::LinkConfig;
+use super::groups::Groups;
+use super::intercept::is_host_address;
 use super::nd::NdState;
 use crate::buf::{TxBatch, TxPacket};
 use crate::link::{DeviceCaps, MacAddr};
 use crate::network::source::Candidate;
 use crate::socket::SocketId;
 use crate::time::Instant;
-use crate::wire::ipv6;
 
 /// What an interface is made from.
 #[derive(Clone, Debug)]
@@ -55,6 +55,8 @@ pub(crate) struct Iface {
     pub(super) conf: LinkConfig,
     /// Neighbour discovery.
     pub(super) nd: NdState,
+    /// Groups of both families.
+    pub(super) groups: Groups,
     /// Who is offered packets to addresses that are not ours, if they are taken.
     pub(super) interceptor: Option<SocketId>,
     /// ARP requests for all addresses but this one are answered, if there is one.
@@ -78,6 +80,7 @@ impl Iface {
             counters: IfaceCounters::default(),
             conf: LinkConfig::default(),
             nd: NdState::default(),
+            groups: Groups::default(),
             interceptor: None,
             proxy_arp_except: None,
             queue: VecDeque::new(),
@@ -215,21 +218,5 @@ impl Iface {
                 outgoing,
             })
         })
-    }
-
-    /// True if packets to the group are for this interface: all nodes, and the solicited-node groups
-    /// of its addresses (RFC 4291 section 2.8), of those too that are still being asked for.
-    pub(super) fn is_in_group(&self, group: Ipv6Addr) -> bool {
-        let all_nodes = |scope: u16| Ipv6Addr::new(0xff00 | scope, 0, 0, 0, 0, 0, 0, 1);
-        let solicited = |own: &Address| match own.ip() {
-            IpAddr::V6(addr) => ipv6::solicited_node(addr) == group,
-            IpAddr::V4(_) => false,
-        };
-        let all_routers = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 2);
-        let as_router = self.conf.forwarding_v6 && group == all_routers;
-        group == all_nodes(1)
-            || group == all_nodes(2)
-            || as_router
-            || self.addrs.iter().any(solicited)
     }
 }

@@ -126,11 +126,11 @@ impl Stack {
         }
         let group = dst.is_multicast() || self.net.is_broadcast(dst);
         if group && dst.is_multicast() && self.net.forwards_groups(link.iface, dst.is_ipv6()) {
-            let member = self.net.is_member(link.iface, dst);
+            let member = self.net.is_member(link.iface, dst, src);
             return Some(Way::Group { member });
         }
         if group {
-            let member = !dst.is_multicast() || self.net.is_member(link.iface, dst);
+            let member = !dst.is_multicast() || self.net.is_member(link.iface, dst, src);
             if !member {
                 self.net.stats.ip(dst).in_addr_errors += 1;
             }
@@ -179,12 +179,15 @@ impl Stack {
         };
         // IPv6 has a number for "nothing follows".
         let empty = !inbound.meta.src.is_ipv4() && inbound.proto == ipv6_ext::next_header::NONE;
-        let known = matches!(inbound.proto, proto::TCP | proto::UDP) || inbound.proto == icmp;
+        let igmp = inbound.meta.src.is_ipv4() && inbound.proto == proto::IGMP;
+        let known =
+            matches!(inbound.proto, proto::TCP | proto::UDP) || inbound.proto == icmp || igmp;
         self.net.stats.ip(inbound.meta.src).in_delivers += u64::from(raw || known || empty);
         match inbound.proto {
             proto::TCP => self.tcp_in(&inbound),
             proto::UDP => self.udp_in(&inbound),
             proto if proto == icmp => self.icmp_in(&inbound),
+            _ if igmp => self.net.igmp_in(&inbound),
             _ if raw || empty => {}
             _ => {
                 self.net.stats.ip(inbound.meta.src).in_unknown_protos += 1;
@@ -224,7 +227,10 @@ impl Stack {
 /// no address yet speaks to groups (RFC 4861, RFC 3810).
 fn is_nameless(src: IpAddr, dst: IpAddr) -> bool {
     match (src, dst) {
-        (IpAddr::V4(src), IpAddr::V4(dst)) => src.octets()[0] == 0 && !dst.is_broadcast(),
+        // Switches that ask for the members of groups have no address (Linux `ip_mc_validate_source`).
+        (IpAddr::V4(src), IpAddr::V4(dst)) => {
+            src.octets()[0] == 0 && !dst.is_broadcast() && !dst.octets().starts_with(&[224, 0, 0])
+        }
         _ => src.is_unspecified() && !dst.is_multicast(),
     }
 }

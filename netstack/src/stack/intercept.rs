@@ -18,9 +18,9 @@ use crate::network::{IfaceId, proto};
 use crate::socket::intercept::{
     EchoRequest, InterceptConfig, Intercepted, OfferId, UdpFlow, Unreachable,
 };
-use crate::socket::{Family, Names, Readiness, SocketId, SocketKind, SocketTable};
+use crate::socket::{DatagramOptions, Family, Names, Readiness, SocketId, SocketKind, SocketTable};
 use crate::transport::tcp::TimerHeap;
-use crate::transport::udp::{FlowInfo, UdpOptions, UdpSocket};
+use crate::transport::udp::{FlowInfo, UdpSocket};
 use crate::wire::icmpv4::Icmpv4Repr;
 use crate::wire::icmpv6::Icmpv6Repr;
 use crate::wire::ipv4::{self, Ipv4Repr};
@@ -260,12 +260,12 @@ impl Stack {
         }
         let from = SocketAddr::new(meta.src, src_port);
         let to = SocketAddr::new(meta.dst, dst_port);
-        let mut options = UdpOptions::new(interceptor.config.udp_recv_budget);
-        options.iface = Some(meta.iface);
         let family = match to.ip() {
             IpAddr::V4(_) => Family::V4,
             IpAddr::V6(_) => Family::V6,
         };
+        let mut options = DatagramOptions::new(family, interceptor.config.udp_recv_budget);
+        options.iface = Some(meta.iface);
         let mut socket = UdpSocket::new(Names::of(family), options);
         socket.local = to.ip();
         socket.remote = Some(from);

@@ -18,9 +18,12 @@
 mod address;
 mod arp;
 mod config;
+mod datagram;
 mod egress;
 mod forward;
 mod fragments;
+mod group_calls;
+mod groups;
 mod icmp;
 mod iface;
 mod ingress;
@@ -36,6 +39,8 @@ mod tcp_glue;
 #[cfg(test)]
 mod tests;
 mod udp_calls;
+mod udp_in;
+mod udp_send;
 mod usage;
 
 pub use address::{Address, AddressOrigin, AddressState};
@@ -206,6 +211,7 @@ impl Stack {
             pending.then_some(self.net.now),
             self.net.neighbors.poll_timeout(),
             self.net.nd_wake,
+            self.net.groups_wake,
             self.reassembly.poll_timeout(),
             self.tcp.poll_timeout(),
             self.intercept.poll_timeout(),
@@ -220,6 +226,7 @@ impl Stack {
         self.set_now(now);
         self.net.neighbor_timers();
         self.net.nd_timers();
+        self.net.group_timers();
         self.reassembly_timers();
         self.tcp_timers();
         self.intercept_timers();

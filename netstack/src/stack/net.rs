@@ -37,6 +37,8 @@ pub(crate) struct Net {
     pub(super) stats: NetStats,
     /// When neighbour discovery has something to do.
     pub(super) nd_wake: Option<Instant>,
+    /// When something is to be told of groups.
+    pub(super) groups_wake: Option<Instant>,
     /// What stable identifiers depend on.
     pub(super) nd_key: [u64; 2],
     /// Our own copies of broadcasts and multicasts that we sent, still to be received.
@@ -84,6 +86,7 @@ impl Net {
             pmtu: PmtuCache::new(&mut rng),
             idents: Identifiers::new(&mut rng),
             nd_wake: None,
+            groups_wake: None,
             nd_key: rng.key(),
             rng,
             stats: NetStats::default(),
@@ -140,15 +143,6 @@ impl Net {
             || self.ifaces.iter().any(|iface| iface.is_broadcast(addr))
     }
 
-    /// True if the group is one that packets of an interface are for.
-    pub(super) fn is_member(&self, id: IfaceId, group: IpAddr) -> bool {
-        match group {
-            // Every host is in the all-systems group; there is no joining of others yet.
-            IpAddr::V4(group) => group == Ipv4Addr::new(224, 0, 0, 1),
-            IpAddr::V6(group) => self.iface(id).is_some_and(|iface| iface.is_in_group(group)),
-        }
-    }
-
     /// Finds the way to `dst`.
     ///
     /// # Errors
@@ -190,6 +184,10 @@ impl Net {
             chosen = chosen.or_else(|| self.first_ipv6_link());
         }
         if group && let Some(id) = chosen {
+            // The loopback interface has no route to the groups of IPv6.
+            if dst.is_ipv6() && id == LOOPBACK {
+                return Err(SocketError::NetUnreachable);
+            }
             let hop = if limited {
                 Hop::Broadcast
             } else {

@@ -5,12 +5,15 @@ use std::net::{IpAddr, SocketAddr};
 use smallvec::smallvec;
 
 use super::Stack;
+use super::egress::ip_header_len;
 use super::ingress::Inbound;
 use crate::buf::{Bytes, GsoKind};
 use crate::error::SocketError;
 use crate::network::icmp_error::IcmpError;
 use crate::network::{IfaceId, IpMeta, IpOutput, NO_CHECKSUM, TransportOut, proto};
-use crate::socket::{Family, Names, RawKind, RawOptions, RawSocket, ReceivedDatagram, SocketId};
+use crate::socket::{
+    DatagramOptions, Family, Names, RawKind, RawSocket, ReceivedDatagram, SendTo, SocketId,
+};
 use crate::wire::icmpv4::{self, Icmpv4Repr};
 use crate::wire::icmpv6::{self, Icmpv6Repr};
 use crate::wire::{be16, ipv4};
@@ -29,7 +32,7 @@ impl Stack {
             _ => None,
         };
         let wanted = |socket: &RawSocket| {
-            let passes = kind.is_none_or(|kind| socket.options.passes(kind));
+            let passes = kind.is_none_or(|kind| socket.passes(kind));
             socket.kind == RawKind::Ip(inbound.proto) && passes && socket.matches(&inbound.meta)
         };
         // Linux: raw sockets of IPv6 see what follows the headers.
@@ -62,10 +65,13 @@ impl Stack {
                     .names
                     .outward(SocketAddr::new(meta.src, 0), Some(meta.iface)),
                 to: meta.dst,
+                to_port: 0,
                 iface: meta.iface,
                 tos: meta.tos,
                 ttl: meta.ttl,
                 arrival: meta.arrival,
+                gro_size: 0,
+                drops: 0,
                 data: data.clone(),
             };
             if socket.queue.push(datagram, socket.options.recv_budget) {
@@ -109,8 +115,16 @@ impl Stack {
     ///
     /// # Errors
     /// `Invalid` if there is no such raw socket.
-    pub fn raw_options_mut(&mut self, id: SocketId) -> Result<&mut RawOptions, SocketError> {
+    pub fn raw_options_mut(&mut self, id: SocketId) -> Result<&mut DatagramOptions, SocketError> {
         Ok(&mut self.raw_mut(id)?.options)
+    }
+
+    /// ICMP6_FILTER of a raw socket: a bit for each type that it does not see.
+    ///
+    /// # Errors
+    /// `Invalid` if there is no such raw socket.
+    pub fn icmp6_filter_mut(&mut self, id: SocketId) -> Result<&mut [u32; 8], SocketError> {
+        Ok(&mut self.raw_mut(id)?.icmp6_filter)
     }
 
     /// Binds to an address; the port is the identifier of an echo socket (0: any).
@@ -122,7 +136,9 @@ impl Stack {
         let inward = socket.names.inward(addr)?;
         let iface = inward.link(socket.options.iface)?;
         let ip = inward.addr.ip();
-        if !socket.names.speaks(ip) || !(ip.is_unspecified() || self.net.is_local(ip)) {
+        if !socket.names.speaks(ip)
+            || !(ip.is_unspecified() || self.net.is_local(ip) || self.is_group(ip))
+        {
             return Err(SocketError::AddrNotAvailable);
         }
         if socket.kind == RawKind::Echo {
@@ -184,16 +200,16 @@ impl Stack {
         &mut self,
         id: SocketId,
         data: impl Into<Bytes>,
-        to: Option<SocketAddr>,
+        to: impl Into<SendTo>,
     ) -> Result<usize, SocketError> {
-        let data = data.into();
+        let (data, how) = (data.into(), to.into());
         let socket = self.raw_mut(id)?;
         if let Some(error) = socket.queue.take_error() {
             return Err(error);
         }
         let (kind, broadcast) = (socket.kind, socket.options.broadcast);
         let peer = socket.remote.map(|remote| (remote, socket.options.iface));
-        let (to, iface) = match (to, peer) {
+        let (to, iface) = match (how.to, peer) {
             (Some(to), _) => self.raw_destination(id, to)?,
             (None, peer) => peer.ok_or(SocketError::DestinationRequired)?,
         };
@@ -204,9 +220,13 @@ impl Stack {
             return Err(SocketError::MessageTooLong);
         }
         let sent = match kind {
-            RawKind::Ip(proto::ICMPV6) if to.is_ipv6() => self.send_icmpv6(id, &data, (to, iface)),
-            RawKind::Ip(_) => self.raw_output(id, &[], NO_CHECKSUM, data.clone(), (to, iface)),
-            RawKind::Echo => self.send_echo(id, &data, (to, iface)),
+            RawKind::Ip(proto::ICMPV6) if to.is_ipv6() => {
+                self.send_icmpv6(id, &data, (to, iface), &how)
+            }
+            RawKind::Ip(_) => {
+                self.raw_output(id, &[], NO_CHECKSUM, data.clone(), (to, iface), &how)
+            }
+            RawKind::Echo => self.send_echo(id, &data, (to, iface), &how),
         };
         if sent == Err(SocketError::NoBuffers) {
             self.raw_mut(id)?.blocked = true;
@@ -217,17 +237,29 @@ impl Stack {
     }
 
     /// A raw ICMPv6 message, whose checksum is ours to fill in (RFC 3542 section 3.1).
-    fn send_icmpv6(&mut self, id: SocketId, data: &Bytes, to: To) -> Result<(), SocketError> {
+    fn send_icmpv6(
+        &mut self,
+        id: SocketId,
+        data: &Bytes,
+        to: To,
+        how: &SendTo,
+    ) -> Result<(), SocketError> {
         if data.len() < 4 {
             return Err(SocketError::Invalid);
         }
         let mut header: [u8; 4] = core::array::from_fn(|at| data[at]);
         header[2..].fill(0);
         let body = data.slice(4..);
-        self.raw_output(id, &header, icmpv6::CHECKSUM_OFFSET, body, to)
+        self.raw_output(id, &header, icmpv6::CHECKSUM_OFFSET, body, to, how)
     }
 
-    fn send_echo(&mut self, id: SocketId, data: &Bytes, to: To) -> Result<(), SocketError> {
+    fn send_echo(
+        &mut self,
+        id: SocketId,
+        data: &Bytes,
+        to: To,
+        how: &SendTo,
+    ) -> Result<(), SocketError> {
         let request = match to.0 {
             IpAddr::V4(_) => icmpv4::kind::ECHO_REQUEST,
             IpAddr::V6(_) => icmpv6::kind::ECHO_REQUEST,
@@ -247,7 +279,7 @@ impl Stack {
             IpAddr::V6(_) => Icmpv6Repr::EchoRequest { ident, seq }.emit(&mut header),
         }
         let body = data.slice(icmpv4::HEADER_LEN..);
-        self.raw_output(id, &header, icmpv4::CHECKSUM_OFFSET, body, to)
+        self.raw_output(id, &header, icmpv4::CHECKSUM_OFFSET, body, to, how)
     }
 
     fn raw_output(
@@ -257,25 +289,27 @@ impl Stack {
         checksum_offset: u16,
         body: Bytes,
         (to, iface): To,
+        how: &SendTo,
     ) -> Result<(), SocketError> {
         let socket = self.raw.get(id).ok_or(SocketError::Invalid)?;
-        let options = socket.options;
-        let route = self.net.route(to, Some(socket.local), iface)?;
-        let proto = socket.proto();
-        self.net.output(TransportOut {
+        let way = self.datagram_way(&socket.options, Some(socket.local), (to, iface), how);
+        let route = self.datagram_route(to, &way)?;
+        let total = ip_header_len(to) + header.len() + body.len();
+        let packet = TransportOut {
             src: route.src,
             dst: to,
-            iface,
-            proto,
-            tos: options.tos,
-            ttl: options.ttl,
-            dont_fragment: options.dont_fragment,
+            iface: way.iface,
+            proto: socket.proto(),
+            tos: way.tos,
+            ttl: way.ttl,
+            dont_fragment: way.dont_fragment(total <= route.mtu as usize),
             header,
             checksum_offset,
             body: smallvec![body],
             gso_size: 0,
             gso_kind: GsoKind::None,
-        })
+        };
+        self.net.output_datagram(packet, way.out)
     }
 
     /// Takes the oldest packet.

@@ -356,6 +356,7 @@ impl Stack {
                 .addrs
                 .extend(both.map(|cidr| Address::manual(cidr, AddressState::Usable)));
         }
+        self.net.sync_own_groups(LOOPBACK);
     }
 }
 

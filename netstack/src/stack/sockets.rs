@@ -38,13 +38,17 @@ impl Stack {
     pub fn close(&mut self, id: SocketId) {
         match id.kind() {
             SocketKind::Udp => {
-                let flow = self.udp.remove(id).and_then(|socket| socket.flow);
-                if let Some(flow) = flow {
-                    self.flow_closed(id, flow);
+                if let Some(socket) = self.udp.remove(id) {
+                    self.leave_all(socket.memberships);
+                    if let Some(flow) = socket.flow {
+                        self.flow_closed(id, flow);
+                    }
                 }
             }
             SocketKind::Raw => {
-                self.raw.remove(id);
+                if let Some(socket) = self.raw.remove(id) {
+                    self.leave_all(socket.memberships);
+                }
             }
             SocketKind::Tcp => self.tcp_close(id),
             SocketKind::Intercept => self.intercept_close(id),

@@ -15,7 +15,7 @@ use crate::wire::checksum::{Checksum, checksum};
 use crate::wire::ipv4::{Ipv4Options, Ipv4Repr, Ipv4View};
 use crate::wire::ipv6::{self, Ipv6Repr, Ipv6View};
 use crate::wire::tcp::{HEADER_LEN_MAX, OPTIONS_LEN_MAX, TcpOptions, TcpRepr, TcpView};
-use crate::wire::{arp, ethernet, icmpv4, icmpv6, ipv6_ext, mld, ndp, udp};
+use crate::wire::{arp, ethernet, icmpv4, icmpv6, igmp, ipv6_ext, mld, ndp, udp};
 
 /// Every parser of headers, and that what is understood is written back the same.
 pub fn wire(data: &[u8]) {
@@ -84,7 +84,9 @@ fn wire_v6(data: &[u8]) {
     if let Ok((_, options)) = ndp::NdRepr::parse(data) {
         assert!(options.prefixes.len() <= ndp::PREFIXES_MAX);
     }
-    let _ = mld::MldQuery::parse(data);
+    let _ = mld::parse_query(data);
+    let _ = mld::parse_report(data);
+    let _ = igmp::Message::parse(data);
 }
 
 /// The TCP option list; the first byte says whether it is that of a SYN.

@@ -29,6 +29,10 @@ pub mod kind {
     pub const ECHO_REPLY: u8 = 129;
     /// Multicast listener query.
     pub const MLD_QUERY: u8 = 130;
+    /// Multicast listener report, version 1.
+    pub const MLD_REPORT: u8 = 131;
+    /// Multicast listener done, version 1.
+    pub const MLD_DONE: u8 = 132;
     /// Router solicitation.
     pub const ROUTER_SOLICIT: u8 = 133;
     /// Router advertisement.

@@ -8,6 +8,8 @@ use std::net::Ipv4Addr;
 pub const HEADER_LEN: usize = 20;
 /// Bytes of the largest header.
 pub const HEADER_LEN_MAX: usize = 60;
+/// The option that asks routers to look at a packet (RFC 2113).
+pub const ROUTER_ALERT: [u8; 4] = [148, 4, 0, 0];
 /// Offset of the protocol field.
 pub const PROTO_OFFSET: usize = 9;
 /// Offset of the checksum field.
@@ -171,11 +173,20 @@ impl Ipv4Repr {
     /// # Panics
     /// If `out` is shorter, or the payload does not fit in the length field.
     pub fn emit(&self, out: &mut [u8]) {
-        let total = self.payload_len + HEADER_LEN as u16;
+        self.emit_with_options(&[], out);
+    }
+
+    /// The same with options, whose length is a multiple of four, into that many bytes more.
+    ///
+    /// # Panics
+    /// As [`Ipv4Repr::emit`].
+    pub fn emit_with_options(&self, options: &[u8], out: &mut [u8]) {
+        let header_len = HEADER_LEN + options.len();
+        let total = self.payload_len + header_len as u16;
         let mut fragment = self.fragment_offset / 8;
         fragment |= if self.dont_fragment { FLAG_DF } else { 0 };
         fragment |= if self.more_fragments { FLAG_MF } else { 0 };
-        out[0] = 0x45;
+        out[0] = 0x40 | (header_len / 4) as u8;
         out[1] = self.tos;
         out[2..4].copy_from_slice(&total.to_be_bytes());
         out[4..6].copy_from_slice(&self.id.to_be_bytes());
@@ -185,7 +196,8 @@ impl Ipv4Repr {
         out[10..12].fill(0);
         out[12..16].copy_from_slice(&self.src.octets());
         out[16..20].copy_from_slice(&self.dst.octets());
-        let sum = checksum(&out[..HEADER_LEN]);
+        out[HEADER_LEN..header_len].copy_from_slice(options);
+        let sum = checksum(&out[..header_len]);
         out[10..12].copy_from_slice(&sum.to_be_bytes());
     }
 }

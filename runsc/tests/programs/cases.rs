@@ -153,6 +153,24 @@ pub(crate) const ALL: &[Case] = &[
         ),
     },
     Case {
+        name: "python_udp",
+        needs: &["python3"],
+        script: concat!(
+            "python3 - <<'EOF'\n",
+            include_str!("udp_script.py"),
+            "\nEOF\n"
+        ),
+    },
+    Case {
+        name: "python_multicast",
+        needs: &["python3"],
+        script: concat!(
+            "python3 - <<'EOF'\n",
+            include_str!("multicast_script.py"),
+            "\nEOF\n"
+        ),
+    },
+    Case {
         name: "python_pty",
         needs: &["python3"],
         script: concat!(

@@ -184,6 +184,12 @@ pub trait Socket: Send + Sync {
     /// getsockopt(2): the value's bytes, which the caller cuts to the space there is.
     fn get_option(&self, level: i32, name: i32) -> Result<Vec<u8>, Errno>;
 
+    /// getsockopt(2) of an option whose value says first what is asked for.
+    fn ask_option(&self, level: i32, name: i32, asked: &[u8]) -> Result<Vec<u8>, Errno> {
+        let _ = asked;
+        self.get_option(level, name)
+    }
+
     /// setsockopt(2)
     fn set_option(
         &self,

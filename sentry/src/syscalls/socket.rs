@@ -8,6 +8,7 @@ use smallvec::smallvec;
 use super::table::Row;
 use super::{Args, Block, OnSignal, Outcome, QueueRef, SysResult, WaitOn};
 use crate::net::file::SocketFile;
+use crate::net::inet::groups::is_question;
 use crate::net::{Caller, Shutdown, Socket, SocketType};
 use crate::task::Task;
 use crate::vfs::OpenFile;
@@ -355,6 +356,10 @@ fn sys_getsockopt(task: &mut Task, args: &Args) -> SysResult {
             .iter()
             .flat_map(|n| n.to_ne_bytes())
             .collect()
+    } else if is_question(level, name) {
+        let mut asked = vec![0; space.min(OPTION_MAX)];
+        task.mm.read(args.ptr(3), &mut asked)?;
+        target.socket.ask_option(level, name, &asked)?
     } else {
         target.socket.get_option(level, name)?
     };

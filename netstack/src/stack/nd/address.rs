@@ -79,7 +79,7 @@ impl Net {
     /// have it too.
     pub(in crate::stack) fn address_added(&mut self, id: IfaceId, addr: Ipv6Addr, dad: bool) {
         let asks = self.asks_for_addresses(id) && dad;
-        self.join(id, solicited_node(addr));
+        self.sync_own_groups(id);
         if asks {
             let probe = Probe {
                 addr,
@@ -100,10 +100,7 @@ impl Net {
         if let Some(nd) = self.nd_of(id) {
             nd.probes.retain(|probe| probe.addr != addr);
         }
-        let group = solicited_node(addr);
-        if !self.is_member(id, group.into()) {
-            self.leave(id, group);
-        }
+        self.sync_own_groups(id);
         self.nd_schedule();
     }
 
@@ -132,7 +129,7 @@ impl Net {
             let message = ndp::neighbor_solicit(probe.addr, None);
             let dst = solicited_node(probe.addr);
             self.stats.nd.out_neighbor_solicits += 1;
-            self.send_nd(id, (Ipv6Addr::UNSPECIFIED, dst), None, &message, false);
+            self.send_nd(id, (Ipv6Addr::UNSPECIFIED, dst), None, &message);
         }
     }
 

@@ -4,7 +4,6 @@
 mod address;
 mod config;
 mod lifetime;
-mod mld;
 mod neighbor;
 mod router;
 
@@ -19,13 +18,12 @@ use crate::link::{MacAddr, Medium};
 use crate::network::route::Route;
 use crate::network::{IfaceId, IpMeta, proto};
 use crate::time::{Duration, Instant};
+use crate::wire::WireError;
 use crate::wire::checksum::Checksum;
 use crate::wire::icmpv6::kind;
 use crate::wire::ipv6::{self, Ipv6Repr};
 use crate::wire::ndp::{NdOptions, NdRepr};
-use crate::wire::{WireError, ipv6_ext};
 use address::Probe;
-use mld::Report;
 use router::{OnLink, Redirect, Router, Solicits};
 
 /// Hop limit of every message: one that has crossed a router has less (RFC 4861 section 3.1).
@@ -40,8 +38,6 @@ pub(super) struct NdState {
     probes: Vec<Probe>,
     /// Routers are being asked for.
     solicits: Option<Solicits>,
-    /// What the link is still to be told of groups.
-    reports: Vec<Report>,
     routers: Vec<Router>,
     /// The default route over one of the routers.
     default: Option<Route>,
@@ -67,6 +63,7 @@ impl Net {
             .is_some_and(|iface| iface.caps.medium == Medium::Ethernet);
         match message[0] {
             kind::MLD_QUERY => self.mld_query_in(inbound, src, message),
+            kind::MLD_REPORT => self.mld_report_in(inbound, src, message),
             kind::ROUTER_SOLICIT..=kind::REDIRECT => {
                 if let Some((repr, options)) = self.nd_parse(meta, message)
                     && ethernet
@@ -125,14 +122,13 @@ impl Net {
     }
 
     /// Sends a message, whose checksum field is zero, over a link; to `mac` if that is known better than
-    /// the neighbour table knows it. `alert`: routers are to look at it (MLD).
+    /// the neighbour table knows it.
     fn send_nd(
         &mut self,
         id: IfaceId,
         (src, dst): (Ipv6Addr, Ipv6Addr),
         mac: Option<MacAddr>,
         message: &[u8],
-        alert: bool,
     ) {
         let Some(iface) = self.iface_mut(id) else {
             return;
@@ -148,19 +144,13 @@ impl Net {
         message[2..4].copy_from_slice(&sum.finish().to_be_bytes());
         let mut packet = TxPacket::default();
         packet.body.push(message.into());
-        let mut next_header = proto::ICMPV6;
-        if alert {
-            let room = packet.head.push_front(ipv6_ext::ROUTER_ALERT_LEN);
-            ipv6_ext::emit_router_alert(next_header, room);
-            next_header = ipv6_ext::next_header::HOP_BY_HOP;
-        }
         let repr = Ipv6Repr {
             src,
             dst,
-            next_header,
+            next_header: proto::ICMPV6,
             traffic_class: 0,
             flow_label: 0,
-            hop_limit: if alert { 1 } else { HOP_LIMIT },
+            hop_limit: HOP_LIMIT,
             payload_len: packet.len() as u16,
         };
         repr.emit(packet.head.push_front(ipv6::HEADER_LEN));
@@ -195,7 +185,6 @@ impl Net {
             let id = IfaceId(at as u16);
             self.probe_timers(id);
             self.solicit_timers(id);
-            self.report_timers(id);
             self.lifetime_timers(id);
         }
         self.nd_schedule();
@@ -203,7 +192,7 @@ impl Net {
 
     /// A time from now on, at random within `within`: so that hosts that start together do not speak
     /// together.
-    fn some_time(&mut self, within: Duration) -> Instant {
+    pub(super) fn some_time(&mut self, within: Duration) -> Instant {
         let thousandths = self.rng.below(1001);
         self.now + within * thousandths / 1000
     }
@@ -217,11 +206,10 @@ impl NdState {
     fn deadline(&self) -> Option<Instant> {
         let probes = self.probes.iter().map(|probe| probe.next);
         let solicits = self.solicits.iter().map(|solicits| solicits.next);
-        let reports = self.reports.iter().map(|report| report.at);
         let routers = self.routers.iter().map(|router| router.until);
         let on_link = self.on_link.iter().filter_map(|prefix| prefix.until);
         let redirects = self.redirects.iter().map(|redirect| redirect.until);
-        let all = probes.chain(solicits).chain(reports).chain(routers);
+        let all = probes.chain(solicits).chain(routers);
         all.chain(on_link).chain(redirects).min()
     }
 }

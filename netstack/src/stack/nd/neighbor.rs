@@ -51,7 +51,7 @@ impl Net {
         };
         let message = ndp::neighbor_advert(target, mac, !probe, self.forwards(id, true));
         self.stats.nd.out_neighbor_adverts += 1;
-        self.send_nd(id, (target, to), known, &message, false);
+        self.send_nd(id, (target, to), known, &message);
         Some(())
     }
 
@@ -149,7 +149,7 @@ impl Net {
             None => solicited_node(target),
         };
         self.stats.nd.out_neighbor_solicits += 1;
-        self.send_nd(id, (src, dst), mac, &message, false);
+        self.send_nd(id, (src, dst), mac, &message);
     }
 
     /// The settings for a neighbour: in IPv6 routers have a say, and nobody has to wait before an address

@@ -98,7 +98,7 @@ impl Net {
         };
         let message = ndp::router_solicit((!src.is_unspecified()).then_some(mac));
         self.stats.nd.out_router_solicits += 1;
-        self.send_nd(id, (src, ALL_ROUTERS), None, &message, false);
+        self.send_nd(id, (src, ALL_ROUTERS), None, &message);
     }
 
     /// A router tells of itself. `None` if it cannot be one.
@@ -358,7 +358,7 @@ impl Net {
         let room = ipv6::MTU_MIN as usize - ipv6::HEADER_LEN;
         let message = ndp::redirect(target, dst, known, packet, room);
         self.stats.icmp6.out_redirects += 1;
-        self.send_nd(id, (own, src), None, &message, false);
+        self.send_nd(id, (own, src), None, &message);
     }
 
     /// Removes routers, prefixes and redirects whose time is over.

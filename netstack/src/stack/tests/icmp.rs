@@ -1,6 +1,7 @@
 use super::*;
 use crate::error::SocketError;
 use crate::socket::RawKind;
+use crate::socket::tcp::MtuDiscover;
 use crate::wire::icmpv4::Icmpv4Repr;
 use crate::wire::ipv4::Ipv4View;
 
@@ -166,7 +167,7 @@ fn the_path_mtu_is_learned_from_a_router() {
     let to = wire.at(B, 7);
     let client = wire.stack(A).udp_open(Family::V4);
     wire.stack(A).udp_connect(client, to).unwrap();
-    wire.stack(A).udp_options_mut(client).unwrap().dont_fragment = true;
+    wire.stack(A).udp_options_mut(client).unwrap().mtu_discover = MtuDiscover::Do;
     wire.stack(A).udp_send(client, vec![0; 1400], None).unwrap();
     wire.lose = |_| true;
     wire.run();
@@ -183,7 +184,7 @@ fn the_path_mtu_is_learned_from_a_router() {
     wire.inject(A, packet);
     let sent = wire.stack(A).udp_send(client, vec![0; 1400], None);
     assert_eq!(sent, Err(SocketError::MessageTooLong));
-    wire.stack(A).udp_options_mut(client).unwrap().dont_fragment = false;
+    wire.stack(A).udp_options_mut(client).unwrap().mtu_discover = MtuDiscover::Want;
     wire.stack(A).udp_send(client, vec![0; 1400], None).unwrap();
     wire.run();
     assert_eq!(wire.stack(A).stats().net.ip4.frag_creates, 2);

@@ -4,6 +4,7 @@ mod arp;
 mod attacks;
 mod forward;
 mod fragments;
+mod groups;
 mod hostile;
 mod icmp;
 mod intercept;

@@ -59,7 +59,7 @@ fn a_raw_socket_sees_what_its_filter_passes() {
     let raw = stack.raw_open(Family::V6, RawKind::Ip(58)).unwrap();
     let mut filter = [u32::MAX; 8];
     filter[4] &= !(1 << 1);
-    stack.raw_options_mut(raw).unwrap().icmp6_filter = filter;
+    *stack.icmp6_filter_mut(raw).unwrap() = filter;
     let sent = stack.raw_send(raw, echo_request(5), Some(at6(B, 0)));
     assert_eq!(sent, Ok(13));
     // Its own request is seen by those of the other end only.

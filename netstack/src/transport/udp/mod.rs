@@ -6,5 +6,4 @@ mod demux;
 mod socket;
 
 pub(crate) use demux::UdpTable;
-pub use socket::UdpOptions;
-pub(crate) use socket::{FlowInfo, UdpSocket};
+pub(crate) use socket::{Corked, FlowInfo, UdpSocket};

@@ -3,56 +3,18 @@
 use std::net::{IpAddr, SocketAddr};
 
 use crate::network::{IfaceId, IpMeta};
-use crate::socket::{Family, Names, Readiness, ReceiveQueue, SocketId};
+use crate::socket::{
+    DatagramOptions, Family, Memberships, Names, Readiness, ReceiveQueue, SendTo, SocketId,
+};
 use crate::time::Instant;
 use crate::transport::ports::Claim;
-
-/// Options of a UDP socket. Those about binding are read by `bind`, the others at each use.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct UdpOptions {
-    /// SO_REUSEADDR.
-    pub reuse_addr: bool,
-    /// SO_REUSEPORT.
-    pub reuse_port: bool,
-    /// SO_BROADCAST.
-    pub broadcast: bool,
-    /// SO_BINDTODEVICE.
-    pub iface: Option<IfaceId>,
-    /// IP_TTL; 0 means the stack's default.
-    pub ttl: u8,
-    /// IP_MULTICAST_TTL.
-    pub multicast_ttl: u8,
-    /// IP_TOS.
-    pub tos: u8,
-    /// IP_MTU_DISCOVER at IP_PMTUDISC_DO: never fragment.
-    pub dont_fragment: bool,
-    /// IP_RECVERR: ICMP errors reach unconnected sockets too, soft ones as well.
-    pub recv_errors: bool,
-    /// SO_RCVBUF: bytes that wait to be received, overhead included.
-    pub recv_budget: usize,
-}
-
-impl UdpOptions {
-    pub(crate) fn new(recv_budget: usize) -> Self {
-        Self {
-            reuse_addr: false,
-            reuse_port: false,
-            broadcast: false,
-            iface: None,
-            ttl: 0,
-            multicast_ttl: 1,
-            tos: 0,
-            dont_fragment: false,
-            recv_errors: false,
-            recv_budget,
-        }
-    }
-}
 
 /// The state of a socket.
 #[derive(Debug)]
 pub(crate) struct UdpSocket {
-    pub(crate) options: UdpOptions,
+    pub(crate) options: DatagramOptions,
+    /// Groups that it has joined.
+    pub(crate) memberships: Memberships,
     /// How it names addresses.
     pub(crate) names: Names,
     /// Its hold on a local port, once bound.
@@ -68,8 +30,19 @@ pub(crate) struct UdpSocket {
     pub(crate) write_shut: bool,
     /// A send found the transmit queue full; room will be signalled.
     pub(crate) blocked: bool,
+    /// A datagram that is being put together (UDP_CORK, MSG_MORE).
+    pub(crate) corked: Option<Corked>,
     /// It is a flow of an interceptor: its addresses are fixed, and it holds no port.
     pub(crate) flow: Option<FlowInfo>,
+}
+
+/// A datagram that is held back. Where it goes is settled by its first piece.
+#[derive(Debug)]
+pub(crate) struct Corked {
+    pub(crate) to: SocketAddr,
+    pub(crate) iface: Option<IfaceId>,
+    pub(crate) how: SendTo,
+    pub(crate) data: Vec<u8>,
 }
 
 /// What makes a socket the flow of an interceptor.
@@ -84,9 +57,10 @@ pub(crate) struct FlowInfo {
 
 impl UdpSocket {
     /// A new socket.
-    pub(crate) fn new(names: Names, options: UdpOptions) -> Self {
+    pub(crate) fn new(names: Names, options: DatagramOptions) -> Self {
         Self {
             options,
+            memberships: Memberships::default(),
             names,
             claim: None,
             local: names.unspecified(),
@@ -96,6 +70,7 @@ impl UdpSocket {
             read_shut: false,
             write_shut: false,
             blocked: false,
+            corked: None,
             flow: None,
         }
     }
@@ -115,18 +90,15 @@ impl UdpSocket {
 
     /// How well the socket fits a datagram, the higher the better; `None` if it is not for it.
     pub(crate) fn score(&self, meta: &IpMeta, src_port: u16) -> Option<u32> {
-        if !self.names.speaks(meta.dst) {
+        if !self.names.speaks(meta.dst) || !self.memberships.allow(meta, &self.options) {
             return None;
         }
         // Linux `compute_score`: a socket of the very family is the better one.
         let family_fits = (self.names.family == Family::V4) == meta.dst.is_ipv4();
         let mut score = 1 + u32::from(family_fits);
         if !self.local.is_unspecified() {
-            if self.local != meta.dst && !meta.not_unicast {
-                return None;
-            }
-            // A socket bound to the group or broadcast address itself, or to one of ours.
-            if meta.not_unicast && self.local != meta.dst && meta.dst.is_multicast() {
+            // Also of groups and broadcasts: who is bound to one of our addresses does not hear them.
+            if self.local != meta.dst {
                 return None;
             }
             score += 4;

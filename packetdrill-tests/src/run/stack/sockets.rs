@@ -166,6 +166,7 @@ fn recv_urgent(stack: &mut Stack, id: SocketId, len: usize, peek: bool) -> SysRe
         len: data.len(),
         data,
         flags: libc::MSG_OOB,
+        source: None,
     })
 }
 

@@ -1,8 +1,8 @@
 //! UDP, ICMP echo and raw sockets.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicI32;
 
 use netstack::error::SocketError;
 use netstack::host::Net;
@@ -10,12 +10,12 @@ use netstack::socket::{Family, RawKind, ReceivedDatagram, SocketId};
 use netstack::stack::Stack;
 use sentry_abi::Errno;
 
+use super::ancillary::Wanted;
 use super::endpoint::{Endpoint, PIECE_MAX, destination, domain, guest_addr, to_errno};
-use super::options;
 use super::stream::UNPRIVILEGED_PORT_START;
+use super::{ancillary, datagram_options, groups};
 use crate::mm::io::{IoDst, IoSrc};
 use crate::net::addr::{emit_inet, family};
-use crate::net::control::Control;
 use crate::net::{Caller, Received, SendMeta, Shutdown, Socket, SocketType};
 use crate::vfs::creds::cap;
 use crate::wait::{Ready, WaitQueue};
@@ -47,7 +47,8 @@ fn own(net: &Net, id: SocketId, family: Family, kind: Kind) -> Arc<dyn Socket> {
         endpoint: Endpoint::new(net, id),
         family,
         kind,
-        flags: ControlFlags::default(),
+        wanted: Wanted::default(),
+        send_buffer: AtomicI32::new(212_992),
     })
 }
 
@@ -58,28 +59,13 @@ pub(super) enum Kind {
     Raw(u8),
 }
 
-/// Which control messages were asked for.
-#[derive(Default)]
-pub(super) struct ControlFlags {
-    /// IP_PKTINFO
-    pub(super) packet_info: AtomicBool,
-    /// IP_RECVTTL
-    pub(super) ttl: AtomicBool,
-    /// IP_RECVTOS
-    pub(super) tos: AtomicBool,
-    /// IPV6_RECVPKTINFO
-    pub(super) packet_info6: AtomicBool,
-    /// IPV6_RECVHOPLIMIT
-    pub(super) hop_limit: AtomicBool,
-    /// IPV6_RECVTCLASS
-    pub(super) traffic_class: AtomicBool,
-}
-
-struct DatagramSocket {
-    endpoint: Endpoint,
-    family: Family,
-    kind: Kind,
-    flags: ControlFlags,
+pub(super) struct DatagramSocket {
+    pub(super) endpoint: Endpoint,
+    pub(super) family: Family,
+    pub(super) kind: Kind,
+    pub(super) wanted: Wanted,
+    /// SO_SNDBUF, kept to be shown.
+    pub(super) send_buffer: AtomicI32,
 }
 
 impl DatagramSocket {
@@ -94,58 +80,6 @@ impl DatagramSocket {
             (Kind::Udp, false) => stack.udp_recv(id),
             (_, true) => stack.raw_peek(id).cloned(),
             (_, false) => stack.raw_recv(id),
-        }
-    }
-
-    fn control_of(&self, datagram: &ReceivedDatagram) -> Control {
-        let mut control = Control::default();
-        if self.family == Family::V6 {
-            self.control6_of(datagram, &mut control);
-        }
-        let mut put = |kind, data: Vec<u8>| control.other.push((libc::IPPROTO_IP, kind, data));
-        let asked = |flag: &AtomicBool| flag.load(Ordering::Relaxed);
-        if asked(&self.flags.packet_info)
-            && let IpAddr::V4(to) = datagram.to
-        {
-            // struct in_pktinfo: interface index (from 1), local address, destination.
-            let index = i32::from(datagram.iface.0) + 1;
-            put(
-                libc::IP_PKTINFO,
-                [index.to_ne_bytes(), to.octets(), to.octets()].concat(),
-            );
-        }
-        let v4 = datagram.to.is_ipv4();
-        if v4 && asked(&self.flags.ttl) {
-            put(libc::IP_TTL, i32::from(datagram.ttl).to_ne_bytes().to_vec());
-        }
-        if v4 && asked(&self.flags.tos) {
-            put(libc::IP_TOS, vec![datagram.tos]);
-        }
-        control
-    }
-
-    /// The messages of RFC 3542 (`ip6_datagram_recv_common_ctl`).
-    fn control6_of(&self, datagram: &ReceivedDatagram, control: &mut Control) {
-        let mut put = |kind, data: Vec<u8>| control.other.push((libc::IPPROTO_IPV6, kind, data));
-        let asked = |flag: &AtomicBool| flag.load(Ordering::Relaxed);
-        if asked(&self.flags.packet_info6) {
-            let to = match datagram.to {
-                IpAddr::V4(to) => to.to_ipv6_mapped(),
-                IpAddr::V6(to) => to,
-            };
-            // struct in6_pktinfo: destination, interface index.
-            let index = datagram.iface.index().to_ne_bytes();
-            put(libc::IPV6_PKTINFO, [&to.octets()[..], &index].concat());
-        }
-        if datagram.to.is_ipv4() {
-            return;
-        }
-        let int = |value: u8| i32::from(value).to_ne_bytes().to_vec();
-        if asked(&self.flags.hop_limit) {
-            put(libc::IPV6_HOPLIMIT, int(datagram.ttl));
-        }
-        if asked(&self.flags.traffic_class) {
-            put(libc::IPV6_TCLASS, int(datagram.tos));
         }
     }
 
@@ -241,7 +175,9 @@ impl Socket for DatagramSocket {
             return Err(Errno::EOPNOTSUPP);
         }
         let to = meta.to.map(|to| datagram_destination(self.family, to));
-        let to: Option<SocketAddr> = to.transpose()?;
+        let mut how = ancillary::parse(self.family, self.kind == Kind::Udp, &meta.control)?;
+        how.to = to.transpose()?;
+        how.more = meta.flags & libc::MSG_MORE != 0;
         if src.remaining() > PIECE_MAX {
             return Err(Errno::EMSGSIZE);
         }
@@ -251,8 +187,8 @@ impl Socket for DatagramSocket {
             return Err(Errno::EFAULT);
         }
         self.endpoint.call(|stack, id| match self.kind {
-            Kind::Udp => stack.udp_send(id, data, to),
-            _ => stack.raw_send(id, data, to),
+            Kind::Udp => stack.udp_send(id, data, how),
+            _ => stack.raw_send(id, data, how),
         })
     }
 
@@ -261,7 +197,13 @@ impl Socket for DatagramSocket {
             return Err(Errno::EAGAIN);
         }
         let peek = flags & libc::MSG_PEEK != 0;
-        let datagram = self.endpoint.call(|stack, id| self.take(stack, id, peek))?;
+        let datagram = match self.endpoint.call(|stack, id| self.take(stack, id, peek)) {
+            // Nothing will come any more.
+            Err(Errno::EAGAIN) if self.readiness().contains(Ready::RDHUP) => {
+                return Ok(Received::default());
+            }
+            result => result?,
+        };
         let full = datagram.data.len();
         let copied = if full == 0 {
             0
@@ -276,7 +218,9 @@ impl Socket for DatagramSocket {
             },
             from: emit_inet(datagram.from),
             flags: if copied < full { libc::MSG_TRUNC } else { 0 },
-            control: self.control_of(&datagram),
+            control: self
+                .wanted
+                .control_of(self.family, self.endpoint.net(), &datagram),
         })
     }
 
@@ -293,25 +237,21 @@ impl Socket for DatagramSocket {
     }
 
     fn get_option(&self, level: i32, name: i32) -> Result<Vec<u8>, Errno> {
-        options::get_datagram(
-            &self.endpoint,
-            self.socket_type(),
-            self.kind,
-            &self.flags,
-            level,
-            name,
-        )
+        datagram_options::get(self, level, name)
     }
 
-    fn set_option(&self, _: &Caller<'_>, level: i32, name: i32, value: &[u8]) -> Result<(), Errno> {
-        options::set_datagram(
-            &self.endpoint,
-            (self.family, self.kind),
-            &self.flags,
-            level,
-            name,
-            value,
-        )
+    fn ask_option(&self, level: i32, name: i32, asked: &[u8]) -> Result<Vec<u8>, Errno> {
+        groups::ask(&self.endpoint, level, name, asked)
+    }
+
+    fn set_option(
+        &self,
+        caller: &Caller<'_>,
+        level: i32,
+        name: i32,
+        value: &[u8],
+    ) -> Result<(), Errno> {
+        datagram_options::set(self, caller, level, name, value)
     }
 
     fn readable_bytes(&self) -> usize {

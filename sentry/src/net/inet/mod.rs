@@ -1,7 +1,10 @@
 //! AF_INET and AF_INET6 on netstack: one stack for the whole sandbox, served by its own driver threads.
 
+mod ancillary;
 mod datagram;
+mod datagram_options;
 mod endpoint;
+pub(crate) mod groups;
 mod options;
 mod stream;
 

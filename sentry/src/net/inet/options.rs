@@ -1,6 +1,6 @@
-//! Socket options of AF_INET and AF_INET6, between their ABI form and netstack's.
+//! Socket options of TCP, and those of every type, between their ABI form and netstack's.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use netstack::network::IfaceId;
@@ -10,7 +10,6 @@ use netstack::stack::Stack;
 use netstack::transport::tcp::{CongestionKind, FastOpenKeys};
 use sentry_abi::Errno;
 
-use super::datagram::{ControlFlags, Kind};
 use super::endpoint::Endpoint;
 use crate::net::{SocketType, option_int};
 
@@ -18,16 +17,13 @@ const SOCKET: i32 = libc::SOL_SOCKET;
 const IP: i32 = libc::IPPROTO_IP;
 const TCP: i32 = libc::IPPROTO_TCP;
 const IPV6: i32 = libc::IPPROTO_IPV6;
-/// linux/icmpv6.h
-const ICMP6_FILTER: i32 = 1;
-const ICMPV6_RAW: Kind = Kind::Raw(libc::IPPROTO_ICMPV6 as u8);
 
-fn int(value: i32) -> Result<Vec<u8>, Errno> {
+pub(super) fn int(value: i32) -> Result<Vec<u8>, Errno> {
     Ok(value.to_ne_bytes().to_vec())
 }
 
 /// What is the same for every type; `None` if the option is none of these.
-fn get_common(
+pub(super) fn get_common(
     endpoint: &Endpoint,
     socket: SocketType,
     level: i32,
@@ -50,7 +46,7 @@ fn get_common(
     })
 }
 
-fn set_oob_inline(endpoint: &Endpoint, value: &[u8]) -> Result<(), Errno> {
+pub(super) fn set_oob_inline(endpoint: &Endpoint, value: &[u8]) -> Result<(), Errno> {
     let on = option_int(value)? != 0;
     endpoint.oob_inline.store(on, Ordering::Relaxed);
     Ok(())
@@ -245,24 +241,13 @@ fn parse_flag(value: i32) -> Result<bool, Errno> {
 }
 
 /// IPV6_V6ONLY, which only a socket without an address takes.
-fn set_v6only(endpoint: &Endpoint, value: &[u8]) -> Result<(), Errno> {
+pub(super) fn set_v6only(endpoint: &Endpoint, value: &[u8]) -> Result<(), Errno> {
     let on = option_int(value)? != 0;
     endpoint.call(|stack, id| stack.set_v6only(id, on))
 }
 
-/// `struct icmp6_filter`; what is not given stays (`rawv6_seticmpfilter`).
-fn set_icmp6_filter(endpoint: &Endpoint, value: &[u8]) -> Result<(), Errno> {
-    endpoint.call(|stack, id| {
-        let filter = &mut stack.raw_options_mut(id)?.icmp6_filter;
-        for (word, bytes) in filter.iter_mut().zip(value.chunks_exact(4)) {
-            *word = u32::from_ne_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
-        }
-        Ok(())
-    })
-}
-
 /// IPV6_TCLASS: 0 to 255, or -1 for the default.
-fn parse_traffic_class(value: i32) -> Result<u8, Errno> {
+pub(super) fn parse_traffic_class(value: i32) -> Result<u8, Errno> {
     match value {
         -1 => Ok(0),
         0..=255 => Ok(value as u8),
@@ -287,7 +272,7 @@ fn parse_congestion(value: &[u8]) -> Result<CongestionKind, Errno> {
 }
 
 /// IP_TTL: 1 to 255, or -1 for the default.
-fn parse_ttl(value: i32) -> Result<u8, Errno> {
+pub(super) fn parse_ttl(value: i32) -> Result<u8, Errno> {
     match value {
         -1 => Ok(0),
         1..=255 => Ok(value as u8),
@@ -296,7 +281,7 @@ fn parse_ttl(value: i32) -> Result<u8, Errno> {
 }
 
 /// SO_BINDTODEVICE: a name, or nothing for any interface.
-fn parse_interface(endpoint: &Endpoint, value: &[u8]) -> Result<Option<IfaceId>, Errno> {
+pub(super) fn parse_interface(endpoint: &Endpoint, value: &[u8]) -> Result<Option<IfaceId>, Errno> {
     let name = value.split(|&b| b == 0).next().unwrap_or_default();
     if name.is_empty() {
         return Ok(None);
@@ -308,7 +293,7 @@ fn parse_interface(endpoint: &Endpoint, value: &[u8]) -> Result<Option<IfaceId>,
         .map(Some)
 }
 
-fn interface_name(endpoint: &Endpoint, iface: Option<IfaceId>) -> Vec<u8> {
+pub(super) fn interface_name(endpoint: &Endpoint, iface: Option<IfaceId>) -> Vec<u8> {
     let Some(iface) = iface else {
         return Vec::new();
     };
@@ -404,175 +389,4 @@ fn emit_info(info: &TcpInfo) -> Vec<u8> {
         ],
     );
     bytes
-}
-
-/// getsockopt(2) of a UDP, echo or raw socket.
-pub(super) fn get_datagram(
-    endpoint: &Endpoint,
-    socket: SocketType,
-    kind: Kind,
-    flags: &ControlFlags,
-    level: i32,
-    name: i32,
-) -> Result<Vec<u8>, Errno> {
-    if let Some(answer) = get_common(endpoint, socket, level, name) {
-        return answer;
-    }
-    if let Some(flag) = control_flag(flags, level, name) {
-        return int(flag.load(Ordering::Relaxed).into());
-    }
-    if kind != Kind::Udp {
-        let options =
-            endpoint.call(|stack, id| stack.raw_options_mut(id).map(|options| *options))?;
-        return match (level, name) {
-            (libc::IPPROTO_ICMPV6, ICMP6_FILTER) if kind == ICMPV6_RAW => {
-                let words = options.icmp6_filter.iter();
-                Ok(words.flat_map(|word| word.to_ne_bytes()).collect())
-            }
-            (SOCKET, libc::SO_BROADCAST) => int(options.broadcast.into()),
-            (SOCKET, libc::SO_RCVBUF) => int(options.recv_budget as i32),
-            (SOCKET, libc::SO_SNDBUF) => int(212_992),
-            (IP, libc::IP_TTL) | (IPV6, libc::IPV6_UNICAST_HOPS) => int(if options.ttl == 0 {
-                64
-            } else {
-                options.ttl.into()
-            }),
-            (IP, libc::IP_TOS) | (IPV6, libc::IPV6_TCLASS) => int(options.tos.into()),
-            _ => Err(Errno::ENOPROTOOPT),
-        };
-    }
-    let options = endpoint.call(|stack, id| stack.udp_options(id).copied())?;
-    match (level, name) {
-        (SOCKET, libc::SO_REUSEADDR) => int(options.reuse_addr.into()),
-        (SOCKET, libc::SO_REUSEPORT) => int(options.reuse_port.into()),
-        (SOCKET, libc::SO_BROADCAST) => int(options.broadcast.into()),
-        (SOCKET, libc::SO_RCVBUF) => int(options.recv_budget as i32),
-        (SOCKET, libc::SO_SNDBUF) => int(212_992),
-        (SOCKET, libc::SO_BINDTODEVICE) => Ok(interface_name(endpoint, options.iface)),
-        (IP, libc::IP_TTL) | (IPV6, libc::IPV6_UNICAST_HOPS) => int(if options.ttl == 0 {
-            64
-        } else {
-            options.ttl.into()
-        }),
-        (IP, libc::IP_TOS) | (IPV6, libc::IPV6_TCLASS) => int(options.tos.into()),
-        (IP, libc::IP_MULTICAST_TTL) | (IPV6, libc::IPV6_MULTICAST_HOPS) => {
-            int(options.multicast_ttl.into())
-        }
-        (IP, libc::IP_RECVERR) | (IPV6, libc::IPV6_RECVERR) => int(options.recv_errors.into()),
-        (IP, libc::IP_MTU_DISCOVER) | (IPV6, libc::IPV6_MTU_DISCOVER) => {
-            int(if options.dont_fragment {
-                libc::IP_PMTUDISC_DO
-            } else {
-                libc::IP_PMTUDISC_WANT
-            })
-        }
-        _ => Err(Errno::ENOPROTOOPT),
-    }
-}
-
-fn control_flag(flags: &ControlFlags, level: i32, name: i32) -> Option<&AtomicBool> {
-    match (level, name) {
-        (IP, libc::IP_PKTINFO) => Some(&flags.packet_info),
-        (IP, libc::IP_RECVTTL) => Some(&flags.ttl),
-        (IP, libc::IP_RECVTOS) => Some(&flags.tos),
-        (IPV6, libc::IPV6_RECVPKTINFO) => Some(&flags.packet_info6),
-        (IPV6, libc::IPV6_RECVHOPLIMIT) => Some(&flags.hop_limit),
-        (IPV6, libc::IPV6_RECVTCLASS) => Some(&flags.traffic_class),
-        _ => None,
-    }
-}
-
-/// setsockopt(2) of a UDP, echo or raw socket.
-pub(super) fn set_datagram(
-    endpoint: &Endpoint,
-    (family, kind): (Family, Kind),
-    flags: &ControlFlags,
-    level: i32,
-    name: i32,
-    value: &[u8],
-) -> Result<(), Errno> {
-    if level == IPV6 && family == Family::V4 {
-        return Err(Errno::ENOPROTOOPT);
-    }
-    if (level, name) == (IPV6, libc::IPV6_V6ONLY) {
-        return set_v6only(endpoint, value);
-    }
-    if let Some(flag) = control_flag(flags, level, name) {
-        flag.store(option_int(value)? != 0, Ordering::Relaxed);
-        return Ok(());
-    }
-    if (level, name) == (SOCKET, libc::SO_OOBINLINE) {
-        return set_oob_inline(endpoint, value);
-    }
-    if (level, name) == (libc::IPPROTO_ICMPV6, ICMP6_FILTER)
-        && (family, kind) == (Family::V6, ICMPV6_RAW)
-    {
-        return set_icmp6_filter(endpoint, value);
-    }
-    if (level, name) == (SOCKET, libc::SO_BINDTODEVICE) {
-        let iface = parse_interface(endpoint, value)?;
-        return endpoint.call(|stack, id| {
-            match kind {
-                Kind::Udp => stack.udp_options_mut(id)?.iface = iface,
-                _ => stack.raw_options_mut(id)?.iface = iface,
-            }
-            Ok(())
-        });
-    }
-    // Some programs pass a single byte for byte-sized IP options.
-    let number =
-        option_int(value).or_else(|error| value.first().map(|&b| b.into()).ok_or(error))?;
-    let byte = u8::try_from(number).map_err(|_| Errno::EINVAL);
-    // Linux doubles what is asked for, within rmem_max, to account for its own overhead.
-    let budget = (number.max(0) as usize).clamp(1152, 212_992) * 2;
-    let on = number != 0;
-    endpoint.look(|stack, id| -> Result<(), Errno> {
-        if kind != Kind::Udp {
-            let options = stack
-                .raw_options_mut(id)
-                .map_err(super::endpoint::to_errno)?;
-            match (level, name) {
-                (SOCKET, libc::SO_BROADCAST) => options.broadcast = on,
-                (SOCKET, libc::SO_RCVBUF | libc::SO_RCVBUFFORCE) => options.recv_budget = budget,
-                // Nothing waits to be sent on these sockets.
-                (SOCKET, libc::SO_SNDBUF | libc::SO_PRIORITY | libc::SO_MARK) => {}
-                (IP, libc::IP_TTL) | (IPV6, libc::IPV6_UNICAST_HOPS) => {
-                    options.ttl = parse_ttl(number)?;
-                }
-                (IP, libc::IP_TOS) => options.tos = byte?,
-                (IPV6, libc::IPV6_TCLASS) => options.tos = parse_traffic_class(number)?,
-                (IP, libc::IP_MTU_DISCOVER) | (IPV6, libc::IPV6_MTU_DISCOVER) => {
-                    options.dont_fragment = number >= libc::IP_PMTUDISC_DO
-                }
-                _ => return Err(Errno::ENOPROTOOPT),
-            }
-            return Ok(());
-        }
-        let options = stack
-            .udp_options_mut(id)
-            .map_err(super::endpoint::to_errno)?;
-        match (level, name) {
-            (SOCKET, libc::SO_REUSEADDR) => options.reuse_addr = on,
-            (SOCKET, libc::SO_REUSEPORT) => options.reuse_port = on,
-            (SOCKET, libc::SO_BROADCAST) => options.broadcast = on,
-            (SOCKET, libc::SO_RCVBUF | libc::SO_RCVBUFFORCE) => options.recv_budget = budget,
-            (SOCKET, libc::SO_SNDBUF | libc::SO_PRIORITY | libc::SO_MARK) => {}
-            (IP, libc::IP_TTL) | (IPV6, libc::IPV6_UNICAST_HOPS) => {
-                options.ttl = parse_ttl(number)?;
-            }
-            (IP, libc::IP_TOS) => options.tos = byte?,
-            (IPV6, libc::IPV6_TCLASS) => options.tos = parse_traffic_class(number)?,
-            (IP, libc::IP_MULTICAST_TTL) => options.multicast_ttl = byte?,
-            (IPV6, libc::IPV6_MULTICAST_HOPS) => {
-                // -1 is the default.
-                options.multicast_ttl = if number == -1 { 1 } else { byte? };
-            }
-            (IP, libc::IP_RECVERR) | (IPV6, libc::IPV6_RECVERR) => options.recv_errors = on,
-            (IP, libc::IP_MTU_DISCOVER) | (IPV6, libc::IPV6_MTU_DISCOVER) => {
-                options.dont_fragment = number >= libc::IP_PMTUDISC_DO;
-            }
-            _ => return Err(Errno::ENOPROTOOPT),
-        }
-        Ok(())
-    })
 }

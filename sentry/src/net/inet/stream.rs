@@ -10,7 +10,7 @@ use netstack::stack::Stack;
 use sentry_abi::Errno;
 
 use super::endpoint::{Endpoint, PIECE_MAX, destination, domain, guest_addr};
-use super::options;
+use super::{groups, options};
 use crate::mm::io::{IoDst, IoSrc};
 use crate::net::addr::family;
 use crate::net::{Caller, Received, SendMeta, Shutdown, Socket, SocketType, send_pieces};
@@ -199,6 +199,9 @@ impl Socket for TcpSocket {
     }
 
     fn set_option(&self, _: &Caller<'_>, level: i32, name: i32, value: &[u8]) -> Result<(), Errno> {
+        if let Some(error) = groups::refused_by_streams(level, name) {
+            return Err(error);
+        }
         options::set_tcp(&self.endpoint, self.family, level, name, value)
     }
 
