@@ -9,6 +9,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::iface::Iface;
 use super::net::Net;
+use crate::link::Medium;
 use crate::network::IfaceId;
 use crate::network::multicast::{Interest, SourceFilter};
 use crate::time::{Duration, Instant};
@@ -191,6 +192,10 @@ impl Net {
         let Some(iface) = self.iface(id) else {
             return;
         };
+        // Without link addresses nobody is asked for, and the link has no use for such groups.
+        if iface.caps.medium == Medium::Ip && !iface.is_loopback {
+            return;
+        }
         let addrs = iface.addrs.iter().filter_map(|own| match own.ip() {
             IpAddr::V6(addr) => Some(IpAddr::V6(ipv6::solicited_node(addr))),
             IpAddr::V4(_) => None,
