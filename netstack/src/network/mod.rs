@@ -47,6 +47,8 @@ pub mod proto {
     pub const UDP: u8 = 17;
     /// ICMPv6.
     pub const ICMPV6: u8 = 58;
+    /// Any: raw sockets that only send, with headers of their own.
+    pub const RAW: u8 = 255;
 }
 
 /// [`TransportOut::checksum_offset`] of a transport that has no checksum of ours (raw sockets).

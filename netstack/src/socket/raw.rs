@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use super::{DatagramOptions, Family, Memberships, Names, Readiness, ReceiveQueue};
 use crate::network::{IpMeta, proto};
+use crate::wire::icmpv6;
 
 /// What a raw socket sees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +24,14 @@ pub(crate) struct RawSocket {
     /// How it names addresses.
     pub(crate) names: Names,
     pub(crate) options: DatagramOptions,
+    /// IP_HDRINCL: what is sent has its IP header.
+    pub(crate) header_included: bool,
+    /// IPV6_CHECKSUM: where the checksum is in what follows the IP header.
+    pub(crate) checksum_at: Option<u16>,
+    /// ICMP_FILTER: a bit for each of the first 32 types that the socket does not see.
+    pub(crate) icmp4_filter: u32,
+    /// The local address was chosen by `connect`, and goes with it.
+    pub(crate) local_by_connect: bool,
     /// ICMP6_FILTER: a bit for each type that the socket does not see.
     pub(crate) icmp6_filter: [u32; 8],
     /// Groups that it has joined.
@@ -31,6 +40,8 @@ pub(crate) struct RawSocket {
     pub(crate) local: IpAddr,
     /// The peer, once connected.
     pub(crate) remote: Option<IpAddr>,
+    /// The port that was named with it, which means nothing.
+    pub(crate) remote_port: u16,
     /// Identifier of an echo socket, once it has one.
     pub(crate) ident: Option<u16>,
     pub(crate) queue: ReceiveQueue,
@@ -43,11 +54,23 @@ impl RawSocket {
         Self {
             kind,
             names,
-            options: DatagramOptions::new(names.family, recv_budget),
+            options: DatagramOptions {
+                // Linux INET_PROTOSW_REUSE.
+                reuse_addr: true,
+                ..DatagramOptions::new(names.family, recv_budget)
+            },
+            header_included: kind == RawKind::Ip(proto::RAW),
+            checksum_at: match (kind, names.family) {
+                (RawKind::Ip(proto::ICMPV6), Family::V6) => Some(icmpv6::CHECKSUM_OFFSET),
+                _ => None,
+            },
+            icmp4_filter: 0,
+            local_by_connect: false,
             icmp6_filter: [0; 8],
             memberships: Memberships::default(),
             local: names.unspecified(),
             remote: None,
+            remote_port: 0,
             ident: None,
             queue: ReceiveQueue::default(),
             blocked: false,
@@ -72,8 +95,11 @@ impl RawSocket {
         local && remote && iface && family && self.memberships.allow(meta, &self.options)
     }
 
-    /// True if ICMPv6 messages of this type are for the socket.
+    /// True if ICMP messages of this type, of its own family, are for the socket.
     pub(crate) fn passes(&self, kind: u8) -> bool {
+        if self.names.family == Family::V4 {
+            return kind >= 32 || self.icmp4_filter & 1 << kind == 0;
+        }
         self.icmp6_filter[usize::from(kind >> 5)] & 1 << (kind & 31) == 0
     }
 

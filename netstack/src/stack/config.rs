@@ -43,6 +43,8 @@ pub struct NetConfig {
     pub rmem_default: usize,
     /// The largest receive budget that a socket may ask for.
     pub rmem_max: usize,
+    /// Numbers of the groups whose members may use echo sockets, from and to. The stack itself knows no groups.
+    pub ping_group_range: [u32; 2],
     /// Groups of IPv4 that a socket can be a member of.
     pub igmp_max_memberships: usize,
     /// Sources that a socket can name of a group of IPv4.
@@ -81,6 +83,7 @@ impl Default for NetConfig {
             hop_limit: 64,
             rmem_default: 212_992,
             rmem_max: 212_992,
+            ping_group_range: [0, i32::MAX as u32],
             igmp_max_memberships: 20,
             igmp_max_msf: 10,
             mld_max_msf: 64,
@@ -135,6 +138,7 @@ impl NetConfig {
             "hop_limit" => self.hop_limit = number(value, 1, 255)?,
             "rmem_default" => self.rmem_default = number(value, 2304, i32::MAX as usize)?,
             "rmem_max" => self.rmem_max = number(value, 2304, i32::MAX as usize)?,
+            "ping_group_range" => self.ping_group_range = range(value)?,
             "igmp_max_memberships" => self.igmp_max_memberships = number(value, 0, 1 << 16)?,
             "igmp_max_msf" => self.igmp_max_msf = number(value, 0, 1 << 12)?,
             "mld_max_msf" => self.mld_max_msf = number(value, 0, 1 << 12)?,
@@ -165,6 +169,9 @@ impl NetConfig {
             "hop_limit" => self.hop_limit.to_string(),
             "rmem_default" => self.rmem_default.to_string(),
             "rmem_max" => self.rmem_max.to_string(),
+            "ping_group_range" => {
+                format!("{}\t{}", self.ping_group_range[0], self.ping_group_range[1])
+            }
             "igmp_max_memberships" => self.igmp_max_memberships.to_string(),
             "igmp_max_msf" => self.igmp_max_msf.to_string(),
             "mld_max_msf" => self.mld_max_msf.to_string(),
@@ -185,6 +192,18 @@ pub(super) fn number<T: FromStr + PartialOrd>(
         return Err(SettingError::BadValue);
     }
     Ok(value)
+}
+
+/// Two numbers; a range that is empty is `1 0` (Linux `ipv4_ping_group_range`).
+fn range(text: &str) -> Result<[u32; 2], SettingError> {
+    let mut parts = text
+        .split_whitespace()
+        .map(|part| number(part, 0, i32::MAX as u32));
+    match (parts.next(), parts.next(), parts.next()) {
+        (Some(Ok(from)), Some(Ok(to)), None) if from <= to => Ok([from, to]),
+        (Some(Ok(_)), Some(Ok(_)), None) => Ok([1, 0]),
+        _ => Err(SettingError::BadValue),
+    }
 }
 
 pub(super) fn flag(text: &str) -> Result<bool, SettingError> {

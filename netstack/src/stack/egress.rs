@@ -221,7 +221,9 @@ impl Net {
             proto::ICMP => Checksum::new(),
             proto => Checksum::pseudo(path.src, packet.dst, proto, len),
         };
-        let by_device = self.ifaces[usize::from(path.iface.0)].caps.tx_checksum;
+        // Only of these: what reads others on this host sees their checksums.
+        let known = matches!(packet.proto, proto::TCP | proto::UDP);
+        let by_device = known && self.ifaces[usize::from(path.iface.0)].caps.tx_checksum;
         let value = if !whole && (by_device || packet.gso_size != 0) {
             built.offload.checksum = Some(PartialChecksum {
                 start: ip_header_len(packet.dst) as u16,
@@ -250,11 +252,22 @@ impl Net {
         how: DatagramOut,
     ) {
         header.push(&mut packet);
+        self.send_with_header(path, header.dst(), packet, how);
+    }
+
+    /// Sends a packet that has its IP header, to `dst`.
+    pub(super) fn send_with_header(
+        &mut self,
+        path: &Path,
+        dst: IpAddr,
+        packet: TxPacket,
+        how: DatagramOut,
+    ) {
         // What is sent over the loopback interface comes back anyway.
         let on_link = path.iface != LOOPBACK;
         let heard = match path.hop {
             Hop::Broadcast => true,
-            Hop::Multicast => how.loop_back && self.has_members(path.iface, header.dst()),
+            Hop::Multicast => how.loop_back && self.has_members(path.iface, dst),
             _ => false,
         };
         if heard && on_link {
@@ -263,6 +276,11 @@ impl Net {
         if how.leaves || !on_link {
             self.send_on_link(path, packet);
         }
+    }
+
+    /// True if the interface takes another packet; if not, room will be signalled.
+    pub(super) fn has_room(&mut self, id: IfaceId) -> bool {
+        self.iface_mut(id).is_some_and(|iface| iface.has_room(1))
     }
 
     /// We are one of those that a broadcast is for.

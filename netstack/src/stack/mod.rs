@@ -32,6 +32,7 @@ mod ip_in;
 mod nd;
 mod net;
 mod raw_calls;
+mod raw_send;
 mod setup;
 mod sockets;
 mod tcp_calls;

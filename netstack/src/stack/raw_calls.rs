@@ -1,25 +1,17 @@
-//! Raw IP and ICMP echo sockets: packets in, and the socket calls.
+//! Raw IP and ICMP echo sockets: packets in, and the socket calls but sending.
 
 use std::net::{IpAddr, SocketAddr};
 
-use smallvec::smallvec;
-
 use super::Stack;
-use super::egress::ip_header_len;
 use super::ingress::Inbound;
-use crate::buf::{Bytes, GsoKind};
+use crate::buf::Bytes;
 use crate::error::SocketError;
 use crate::network::icmp_error::IcmpError;
-use crate::network::{IfaceId, IpMeta, IpOutput, NO_CHECKSUM, TransportOut, proto};
+use crate::network::{IfaceId, IpMeta, proto};
 use crate::socket::{
     DatagramOptions, Family, Names, RawKind, RawSocket, ReceivedDatagram, SendTo, SocketId,
 };
-use crate::wire::icmpv4::{self, Icmpv4Repr};
-use crate::wire::icmpv6::{self, Icmpv6Repr};
-use crate::wire::{be16, ipv4};
-
-/// A destination, and the interface that leads to it, if that matters.
-type To = (IpAddr, Option<IfaceId>);
+use crate::wire::checksum::Checksum;
 
 impl Stack {
     /// Gives every raw socket of the protocol a copy; true if there was one.
@@ -28,12 +20,20 @@ impl Stack {
             return false;
         }
         let kind = match (inbound.meta.dst, inbound.proto) {
-            (IpAddr::V6(_), proto::ICMPV6) => inbound.packet.get(inbound.header_len).copied(),
+            (IpAddr::V4(_), proto::ICMP) | (IpAddr::V6(_), proto::ICMPV6) => {
+                inbound.packet.get(inbound.header_len).copied()
+            }
             _ => None,
         };
+        let sum_is_right = inbound.meta.checksum_valid || inbound.meta.dst.is_ipv4();
+        let sum_is_right = sum_is_right || whole_sum_is_right(inbound);
         let wanted = |socket: &RawSocket| {
             let passes = kind.is_none_or(|kind| socket.passes(kind));
-            socket.kind == RawKind::Ip(inbound.proto) && passes && socket.matches(&inbound.meta)
+            let sum = sum_is_right || socket.checksum_at.is_none();
+            socket.kind == RawKind::Ip(inbound.proto)
+                && passes
+                && sum
+                && socket.matches(&inbound.meta)
         };
         // Linux: raw sockets of IPv6 see what follows the headers.
         let data = match inbound.meta.dst {
@@ -119,6 +119,42 @@ impl Stack {
         Ok(&mut self.raw_mut(id)?.options)
     }
 
+    /// ICMP_FILTER of a raw socket: a bit for each of the first 32 types that it does not see.
+    ///
+    /// # Errors
+    /// `NotSupported` if it is not one for ICMP.
+    pub fn icmp_filter_mut(&mut self, id: SocketId) -> Result<&mut u32, SocketError> {
+        let socket = self.raw_mut(id)?;
+        match (socket.kind, socket.names.family) {
+            (RawKind::Ip(proto::ICMP), Family::V4) => Ok(&mut socket.icmp4_filter),
+            _ => Err(SocketError::NotSupported),
+        }
+    }
+
+    /// IP_HDRINCL, IPV6_HDRINCL of a raw socket.
+    ///
+    /// # Errors
+    /// `NoProtocol` if it is none.
+    pub fn header_included_mut(&mut self, id: SocketId) -> Result<&mut bool, SocketError> {
+        let socket = self.raw_mut(id)?;
+        match socket.kind {
+            RawKind::Ip(_) => Ok(&mut socket.header_included),
+            RawKind::Echo => Err(SocketError::NoProtocol),
+        }
+    }
+
+    /// IPV6_CHECKSUM of a raw socket: where the stack fills in and verifies a checksum.
+    ///
+    /// # Errors
+    /// `NoProtocol` if it is none of IPv6.
+    pub fn checksum_at_mut(&mut self, id: SocketId) -> Result<&mut Option<u16>, SocketError> {
+        let socket = self.raw_mut(id)?;
+        match (socket.kind, socket.names.family) {
+            (RawKind::Ip(_), Family::V6) => Ok(&mut socket.checksum_at),
+            _ => Err(SocketError::NoProtocol),
+        }
+    }
+
     /// ICMP6_FILTER of a raw socket: a bit for each type that it does not see.
     ///
     /// # Errors
@@ -144,7 +180,7 @@ impl Stack {
         if socket.kind == RawKind::Echo {
             let ident = match addr.port() {
                 0 => self.free_ident().ok_or(SocketError::AddrInUse)?,
-                ident if self.ident_taken(ident) => return Err(SocketError::AddrInUse),
+                ident if !self.may_share(id, ident) => return Err(SocketError::AddrInUse),
                 ident => ident,
             };
             self.raw_mut(id)?.ident = Some(ident);
@@ -164,19 +200,30 @@ impl Stack {
         remote: Option<SocketAddr>,
     ) -> Result<(), SocketError> {
         let Some(remote) = remote else {
-            self.raw_mut(id)?.remote = None;
+            let socket = self.raw_mut(id)?;
+            socket.remote = None;
+            if core::mem::take(&mut socket.local_by_connect) {
+                socket.local = socket.names.unspecified();
+            }
             return Ok(());
         };
+        let port = remote.port();
         let (remote, iface) = self.raw_destination(id, remote)?;
-        let local = self.raw_mut(id)?.local;
-        self.net.route(remote, Some(local), iface)?;
+        let socket = self.raw.get(id).ok_or(SocketError::Invalid)?;
+        let chosen = Some(socket.local).filter(|_| !socket.local_by_connect);
+        let way = self.datagram_way(&socket.options, chosen, (remote, iface), &SendTo::default());
+        let route = self.datagram_route(remote, &way)?;
         let socket = self.raw_mut(id)?;
         (socket.remote, socket.options.iface) = (Some(remote), iface);
+        socket.remote_port = port;
+        if socket.local.is_unspecified() || socket.local_by_connect {
+            (socket.local, socket.local_by_connect) = (route.src, true);
+        }
         Ok(())
     }
 
     /// A destination, and the interface that leads to it, if that matters.
-    fn raw_destination(
+    pub(super) fn raw_destination(
         &self,
         id: SocketId,
         to: SocketAddr,
@@ -187,129 +234,6 @@ impl Stack {
             return Err(SocketError::AddrFamily);
         }
         Ok((inward.addr.ip(), inward.link(socket.options.iface)?))
-    }
-
-    /// Sends a packet: for an echo socket an ICMP echo request, whose identifier and checksum are
-    /// filled in; for a raw socket what follows the IP header. Returns its length.
-    ///
-    /// # Errors
-    /// A pending error first; `DestinationRequired`, `Access` for a broadcast without the option,
-    /// `Invalid` if an echo socket is given anything but an echo request, `NetUnreachable`,
-    /// `MessageTooLong`; `WouldBlock` if the transmit queue is full.
-    pub fn raw_send(
-        &mut self,
-        id: SocketId,
-        data: impl Into<Bytes>,
-        to: impl Into<SendTo>,
-    ) -> Result<usize, SocketError> {
-        let (data, how) = (data.into(), to.into());
-        let socket = self.raw_mut(id)?;
-        if let Some(error) = socket.queue.take_error() {
-            return Err(error);
-        }
-        let (kind, broadcast) = (socket.kind, socket.options.broadcast);
-        let peer = socket.remote.map(|remote| (remote, socket.options.iface));
-        let (to, iface) = match (how.to, peer) {
-            (Some(to), _) => self.raw_destination(id, to)?,
-            (None, peer) => peer.ok_or(SocketError::DestinationRequired)?,
-        };
-        if self.net.is_broadcast(to) && !broadcast {
-            return Err(SocketError::Access);
-        }
-        if data.len() > usize::from(u16::MAX) - ipv4::HEADER_LEN {
-            return Err(SocketError::MessageTooLong);
-        }
-        let sent = match kind {
-            RawKind::Ip(proto::ICMPV6) if to.is_ipv6() => {
-                self.send_icmpv6(id, &data, (to, iface), &how)
-            }
-            RawKind::Ip(_) => {
-                self.raw_output(id, &[], NO_CHECKSUM, data.clone(), (to, iface), &how)
-            }
-            RawKind::Echo => self.send_echo(id, &data, (to, iface), &how),
-        };
-        if sent == Err(SocketError::NoBuffers) {
-            self.raw_mut(id)?.blocked = true;
-            return Err(SocketError::WouldBlock);
-        }
-        self.settle();
-        sent.map(|()| data.len())
-    }
-
-    /// A raw ICMPv6 message, whose checksum is ours to fill in (RFC 3542 section 3.1).
-    fn send_icmpv6(
-        &mut self,
-        id: SocketId,
-        data: &Bytes,
-        to: To,
-        how: &SendTo,
-    ) -> Result<(), SocketError> {
-        if data.len() < 4 {
-            return Err(SocketError::Invalid);
-        }
-        let mut header: [u8; 4] = core::array::from_fn(|at| data[at]);
-        header[2..].fill(0);
-        let body = data.slice(4..);
-        self.raw_output(id, &header, icmpv6::CHECKSUM_OFFSET, body, to, how)
-    }
-
-    fn send_echo(
-        &mut self,
-        id: SocketId,
-        data: &Bytes,
-        to: To,
-        how: &SendTo,
-    ) -> Result<(), SocketError> {
-        let request = match to.0 {
-            IpAddr::V4(_) => icmpv4::kind::ECHO_REQUEST,
-            IpAddr::V6(_) => icmpv6::kind::ECHO_REQUEST,
-        };
-        if data.len() < icmpv4::HEADER_LEN || data[0] != request || data[1] != 0 {
-            return Err(SocketError::Invalid);
-        }
-        let ident = match self.raw_mut(id)?.ident {
-            Some(ident) => ident,
-            None => self.free_ident().ok_or(SocketError::NoBuffers)?,
-        };
-        self.raw_mut(id)?.ident = Some(ident);
-        let seq = be16(data, 6);
-        let mut header = [0; icmpv4::HEADER_LEN];
-        match to.0 {
-            IpAddr::V4(_) => Icmpv4Repr::EchoRequest { ident, seq }.emit(&mut header),
-            IpAddr::V6(_) => Icmpv6Repr::EchoRequest { ident, seq }.emit(&mut header),
-        }
-        let body = data.slice(icmpv4::HEADER_LEN..);
-        self.raw_output(id, &header, icmpv4::CHECKSUM_OFFSET, body, to, how)
-    }
-
-    fn raw_output(
-        &mut self,
-        id: SocketId,
-        header: &[u8],
-        checksum_offset: u16,
-        body: Bytes,
-        (to, iface): To,
-        how: &SendTo,
-    ) -> Result<(), SocketError> {
-        let socket = self.raw.get(id).ok_or(SocketError::Invalid)?;
-        let way = self.datagram_way(&socket.options, Some(socket.local), (to, iface), how);
-        let route = self.datagram_route(to, &way)?;
-        let total = ip_header_len(to) + header.len() + body.len();
-        let packet = TransportOut {
-            src: route.src,
-            dst: to,
-            iface: way.iface,
-            proto: socket.proto(),
-            tos: way.tos,
-            ttl: way.ttl,
-            dont_fragment: way.dont_fragment(total <= route.mtu as usize),
-            header,
-            checksum_offset,
-            body: smallvec![body],
-            gso_size: 0,
-            gso_kind: GsoKind::None,
-        };
-        self.net.output_datagram(packet, way.out)
     }
 
     /// Takes the oldest packet.
@@ -338,7 +262,7 @@ impl Stack {
         }
     }
 
-    fn raw_mut(&mut self, id: SocketId) -> Result<&mut RawSocket, SocketError> {
+    pub(super) fn raw_mut(&mut self, id: SocketId) -> Result<&mut RawSocket, SocketError> {
         self.raw.get_mut(id).ok_or(SocketError::Invalid)
     }
 
@@ -348,13 +272,35 @@ impl Stack {
             .any(|(_, socket)| socket.ident == Some(ident))
     }
 
+    /// True if nobody has the identifier who does not want to share it (SO_REUSEADDR).
+    fn may_share(&self, id: SocketId, ident: u16) -> bool {
+        let reuses = self
+            .raw
+            .get(id)
+            .is_some_and(|socket| socket.options.reuse_addr);
+        let mut holders = self
+            .raw
+            .iter()
+            .filter(|(_, socket)| socket.ident == Some(ident));
+        holders.all(|(_, socket)| reuses && socket.options.reuse_addr)
+    }
+
     /// An identifier that no echo socket has.
-    fn free_ident(&mut self) -> Option<u16> {
+    pub(super) fn free_ident(&mut self) -> Option<u16> {
         let start = self.rng.next_u32() as u16;
         (0..=u16::MAX)
             .map(|step| start.wrapping_add(step))
             .find(|ident| *ident != 0 && !self.ident_taken(*ident))
     }
+}
+
+/// True if the pseudo-header and what follows sum up as they should (RFC 3542 section 3.1).
+fn whole_sum_is_right(inbound: &Inbound) -> bool {
+    let payload = inbound.payload();
+    let meta = &inbound.meta;
+    let mut sum = Checksum::pseudo(meta.src, meta.dst, inbound.proto, payload.len() as u32);
+    sum.add_bytes(&payload);
+    sum.is_valid()
 }
 
 /// True if the socket can have sent the packet that `error` is about.

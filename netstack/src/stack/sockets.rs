@@ -1,10 +1,10 @@
 //! Socket calls that every kind has.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use super::Stack;
 use crate::error::SocketError;
-use crate::socket::{Family, Names, Readiness, Shutdown, SocketId, SocketKind};
+use crate::socket::{Family, Names, RawKind, Readiness, Shutdown, SocketId, SocketKind};
 
 impl Stack {
     /// What the socket is ready for now; `None` if it is closed.
@@ -79,7 +79,11 @@ impl Stack {
             SocketKind::Udp => self.udp_local_addr(id),
             SocketKind::Raw => {
                 let socket = self.raw.get(id).ok_or(SocketError::Invalid)?;
-                let local = SocketAddr::new(socket.local, socket.ident.unwrap_or(0));
+                let number = match socket.kind {
+                    RawKind::Ip(proto) => proto.into(),
+                    RawKind::Echo => 0,
+                };
+                let local = SocketAddr::new(socket.local, socket.ident.unwrap_or(number));
                 Ok(socket.names.outward(local, socket.options.iface))
             }
             SocketKind::Tcp => self.tcp_local_addr(id),
@@ -96,8 +100,10 @@ impl Stack {
             SocketKind::Udp => self.udp_peer_addr(id),
             SocketKind::Raw => {
                 let socket = self.raw.get(id).ok_or(SocketError::Invalid)?;
-                let remote: IpAddr = socket.remote.ok_or(SocketError::NotConnected)?;
-                let remote = SocketAddr::new(remote, 0);
+                let port = Some(socket.remote_port).filter(|port| *port != 0);
+                // Linux `inet_getname`: a peer without a port is none.
+                let (remote, port) = socket.remote.zip(port).ok_or(SocketError::NotConnected)?;
+                let remote = SocketAddr::new(remote, port);
                 Ok(socket.names.outward(remote, socket.options.iface))
             }
             SocketKind::Tcp => self.tcp_peer_addr(id),

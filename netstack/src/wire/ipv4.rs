@@ -202,6 +202,21 @@ impl Ipv4Repr {
     }
 }
 
+/// Fills in what raw sockets leave to the stack: length and checksum, and where they are zero the source
+/// and the identifier. `header` is the whole header.
+pub(crate) fn complete(header: &mut [u8], total_len: u16, src: Ipv4Addr, ident: u16) {
+    header[2..4].copy_from_slice(&total_len.to_be_bytes());
+    if header[4..6] == [0; 2] {
+        header[4..6].copy_from_slice(&ident.to_be_bytes());
+    }
+    if header[12..16] == [0; 4] {
+        header[12..16].copy_from_slice(&src.octets());
+    }
+    header[10..12].fill(0);
+    let sum = checksum(header);
+    header[10..12].copy_from_slice(&sum.to_be_bytes());
+}
+
 /// What the options of a packet ask for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Ipv4Options {

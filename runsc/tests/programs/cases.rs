@@ -162,6 +162,25 @@ pub(crate) const ALL: &[Case] = &[
         ),
     },
     Case {
+        name: "python_raw",
+        needs: &["python3"],
+        script: concat!(
+            "python3 - <<'EOF'\n",
+            include_str!("raw_script.py"),
+            "\nEOF\n"
+        ),
+    },
+    Case {
+        name: "ping_itself",
+        needs: &["ping", "python3"],
+        script: r#"echo 0 2147483647 > /proc/sys/net/ipv4/ping_group_range
+            for to in 127.0.0.1 ::1; do ping -c 3 -i 0.01 -s 100 $to | sed 's/time=.*/TIME/; s/time .*/TIME/; s/^rtt.*/RTT/'; done
+            ping -c 2 -i 0.01 -s 9000 -t 7 127.0.0.1 | grep -c 'bytes from'; ping -c 1 -W 1 192.0.2.1; echo $?
+            setpriv --reuid 65534 --regid 65534 --clear-groups ping -c 1 127.0.0.1 | grep -c 'bytes from'
+            echo 1 0 > /proc/sys/net/ipv4/ping_group_range; cat /proc/sys/net/ipv4/ping_group_range
+            ping -c 1 127.0.0.1 | grep -c 'bytes from'; python3 -c 'import socket; socket.socket(socket.AF_INET, socket.SOCK_DGRAM, 1)' 2>&1 | tail -n 1"#,
+    },
+    Case {
         name: "python_multicast",
         needs: &["python3"],
         script: concat!(

@@ -14,6 +14,33 @@ macro_rules! fixed {
     };
 }
 
+/// A setting of the guest's network stack, to read and write.
+macro_rules! of_stack {
+    ($name:literal) => {
+        SystemEntry {
+            name: $name,
+            node: SystemNode::Setting(
+                |kernel| read_stack(kernel, $name),
+                |kernel, bytes| write_stack(kernel, $name, bytes),
+            ),
+        }
+    };
+}
+
+/// Empty with the host's network, whose settings are not shown.
+fn read_stack(kernel: &Kernel, name: &str) -> String {
+    let inet = kernel.network().inet();
+    let value = inet.and_then(|inet| inet.net().with(|stack| stack.setting(name)));
+    value.map_or_else(String::new, |value| format!("{value}\n"))
+}
+
+fn write_stack(kernel: &Kernel, name: &str, bytes: &[u8]) -> Result<(), Errno> {
+    let inet = kernel.network().inet().ok_or(Errno::EPERM)?;
+    let value = std::str::from_utf8(bytes).map_err(|_| Errno::EINVAL)?;
+    let set = inet.net().with(|stack| stack.set_setting(name, value));
+    set.map_err(|_| Errno::EINVAL)
+}
+
 pub(super) static ENTRIES: &[SystemEntry] = &[
     SystemEntry::dir("kernel", KERNEL),
     SystemEntry::dir("vm", VM),
@@ -141,6 +168,12 @@ static NET: &[SystemEntry] = &[
             fixed!("tcp_keepalive_time", 7200),
             fixed!("tcp_congestion_control", "cubic"),
             fixed!("ip_forward", 0),
+            of_stack!("ping_group_range"),
+            of_stack!("igmp_max_memberships"),
+            of_stack!("igmp_max_msf"),
+            of_stack!("icmp_echo_ignore_all"),
+            of_stack!("icmp_echo_ignore_broadcasts"),
+            of_stack!("ip_default_ttl"),
         ],
     ),
     SystemEntry::dir("unix", &[fixed!("max_dgram_qlen", 512)]),

@@ -21,6 +21,8 @@ const SOCKET: i32 = libc::SOL_SOCKET;
 const IP: i32 = libc::IPPROTO_IP;
 const IPV6: i32 = libc::IPPROTO_IPV6;
 const UDP: i32 = libc::IPPROTO_UDP;
+/// linux/icmp.h
+const ICMP_FILTER: i32 = 1;
 /// linux/icmpv6.h
 const ICMP6_FILTER: i32 = 1;
 const ICMPV6_RAW: Kind = Kind::Raw(libc::IPPROTO_ICMPV6 as u8);
@@ -43,6 +45,19 @@ pub(super) fn get(socket: &DatagramSocket, level: i32, name: i32) -> Result<Vec<
         return int(flag.load(Ordering::Relaxed).into());
     }
     match (level, name) {
+        (libc::SOL_RAW, ICMP_FILTER) if is_raw(socket) => {
+            let filter = endpoint.call(|stack, id| stack.icmp_filter_mut(id).copied())?;
+            return Ok(filter.to_ne_bytes().to_vec());
+        }
+        (IP, libc::IP_HDRINCL) | (IPV6, libc::IPV6_HDRINCL) if is_raw(socket) => {
+            return int(endpoint
+                .call(|stack, id| stack.header_included_mut(id).copied())?
+                .into());
+        }
+        (IPV6 | libc::SOL_RAW, libc::IPV6_CHECKSUM) if is_raw(socket) => {
+            let at = endpoint.call(|stack, id| stack.checksum_at_mut(id).copied())?;
+            return int(at.map_or(-1, i32::from));
+        }
         (libc::IPPROTO_ICMPV6, ICMP6_FILTER) if socket.kind == ICMPV6_RAW => {
             let filter = endpoint.call(|stack, id| stack.icmp6_filter_mut(id).copied())?;
             return Ok(filter.iter().flat_map(|word| word.to_ne_bytes()).collect());
@@ -115,6 +130,11 @@ pub(super) fn set(
         {
             return set_icmp6_filter(socket, value);
         }
+        (libc::SOL_RAW, ICMP_FILTER) if is_raw(socket) && socket.family == Family::V4 => {
+            let mask = option_int(value).map(|mask| mask as u32)?;
+            return endpoint
+                .call(|stack, id| stack.icmp_filter_mut(id).map(|filter| *filter = mask));
+        }
         _ => {}
     }
     let number = if level == IP {
@@ -128,6 +148,13 @@ pub(super) fn set(
     }
     match (level, name) {
         (SOCKET, _) => return set_of_socket(socket, caller, name, number),
+        (IP, libc::IP_HDRINCL) | (IPV6, libc::IPV6_HDRINCL) if is_raw(socket) => {
+            let on = number != 0;
+            return endpoint.call(|stack, id| stack.header_included_mut(id).map(|it| *it = on));
+        }
+        (IPV6 | libc::SOL_RAW, libc::IPV6_CHECKSUM) if is_raw(socket) => {
+            return set_checksum(socket, level, number);
+        }
         (UDP, _) if socket.kind == Kind::Udp => return set_of_udp(socket, name, number),
         (IP, libc::IP_TRANSPARENT) | (IPV6, libc::IPV6_TRANSPARENT) if number != 0 => {
             let creds = &caller.path.creds;
@@ -241,6 +268,22 @@ fn bind_to_device(socket: &DatagramSocket, caller: &Caller<'_>, value: &[u8]) ->
         options.iface = iface;
         Ok(())
     })
+}
+
+fn is_raw(socket: &DatagramSocket) -> bool {
+    matches!(socket.kind, Kind::Raw(_))
+}
+
+/// IPV6_CHECKSUM (`do_rawv6_setsockopt`).
+fn set_checksum(socket: &DatagramSocket, level: i32, at: i32) -> Result<(), Errno> {
+    // That of ICMPv6 is where it is.
+    if (socket.kind == ICMPV6_RAW && level == IPV6) || (at > 0 && at % 2 == 1) {
+        return Err(Errno::EINVAL);
+    }
+    let at = u16::try_from(at).ok();
+    socket
+        .endpoint
+        .call(|stack, id| stack.checksum_at_mut(id).map(|it| *it = at))
 }
 
 /// `struct icmp6_filter`; what is not given stays (`rawv6_seticmpfilter`).

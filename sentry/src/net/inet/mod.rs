@@ -127,8 +127,10 @@ impl Inet {
             (libc::SOCK_STREAM, 0 | libc::IPPROTO_TCP) => Ok(stream::open(&self.net, family)),
             (libc::SOCK_DGRAM, 0 | libc::IPPROTO_UDP) => Ok(datagram::open_udp(&self.net, family)),
             (libc::SOCK_DGRAM, protocol) if protocol == icmp => {
+                self.may_ping(caller)?;
                 datagram::open_echo(&self.net, family)
             }
+            (libc::SOCK_RAW, 0) => Err(Errno::EPROTONOSUPPORT),
             (libc::SOCK_RAW, protocol) => {
                 let protocol = u8::try_from(protocol).map_err(|_| Errno::EPROTONOSUPPORT)?;
                 caller.path.creds.require(cap::NET_RAW)?;
@@ -136,6 +138,24 @@ impl Inet {
             }
             (libc::SOCK_STREAM | libc::SOCK_DGRAM, _) => Err(Errno::EPROTONOSUPPORT),
             _ => Err(Errno::ESOCKTNOSUPPORT),
+        }
+    }
+
+    /// Echo sockets are for groups of users (`net.ipv4.ping_group_range`, `ping_init_sock`).
+    fn may_ping(&self, caller: &Caller<'_>) -> Result<(), Errno> {
+        let text = self.net.with(|stack| stack.setting("ping_group_range"));
+        let text = text.unwrap_or_default();
+        let mut ends = text
+            .split_whitespace()
+            .filter_map(|end| end.parse::<u32>().ok());
+        let (Some(from), Some(to)) = (ends.next(), ends.next()) else {
+            return Err(Errno::EACCES);
+        };
+        let creds = &caller.path.creds;
+        let mut groups = std::iter::once(creds.egid).chain(creds.groups.iter().copied());
+        match groups.any(|group| (from..=to).contains(&group)) {
+            true => Ok(()),
+            false => Err(Errno::EACCES),
         }
     }
 
