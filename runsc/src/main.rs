@@ -23,9 +23,17 @@ mod sandbox;
 /// Exit status of runsc's own failures; a guest's own status is below or comes from a signal.
 const EXIT_OWN_FAILURE: i32 = 128;
 
+fn is_broken_pipe(error: &(dyn std::error::Error + 'static)) -> bool {
+    error
+        .downcast_ref::<std::io::Error>()
+        .is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
+}
+
 fn main() {
     let status = match cli::run() {
         Ok(status) => status,
+        // Whoever read our output has read enough.
+        Err(error) if is_broken_pipe(&*error) => 0,
         Err(error) => {
             log::failure(&*error);
             EXIT_OWN_FAILURE

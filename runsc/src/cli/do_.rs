@@ -51,12 +51,7 @@ pub(super) struct Do {
     #[arg(long, value_name = "SIZE", default_value = "0", value_parser = parse_size)]
     memory: u64,
     /// The program and its arguments
-    #[arg(
-        value_name = "COMMAND",
-        trailing_var_arg = true,
-        allow_hyphen_values = true,
-        required = true
-    )]
+    #[arg(value_name = "COMMAND", trailing_var_arg = true, required = true)]
     command: Vec<String>,
 }
 

@@ -59,7 +59,6 @@ pub(super) struct Exec {
     #[arg(
         value_name = "COMMAND",
         trailing_var_arg = true,
-        allow_hyphen_values = true,
         required_unless_present = "process"
     )]
     command: Vec<String>,

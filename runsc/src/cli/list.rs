@@ -1,5 +1,7 @@
 //! `runsc list`
 
+use std::io::{self, Write};
+
 use clap::{Args, ValueEnum};
 
 use super::{Global, VerbResult};
@@ -37,29 +39,36 @@ impl List {
                 Err(error) => log::warning(&error.to_string()),
             }
         }
+        let mut out = io::stdout().lock();
         match self.format {
-            _ if self.quiet => states.iter().for_each(|state| println!("{}", state.id)),
+            _ if self.quiet => {
+                for state in &states {
+                    writeln!(out, "{}", state.id)?;
+                }
+            }
             ListFormat::Json => {
                 let rows: Vec<_> = states.iter().map(State::to_oci).collect();
-                println!("{}", serde_json::Value::from(rows));
+                writeln!(out, "{}", serde_json::Value::from(rows))?;
             }
-            ListFormat::Table => print_table(&states),
+            ListFormat::Table => print_table(&mut out, &states)?,
         }
         Ok(0)
     }
 }
 
-fn print_table(states: &[State]) {
+fn print_table(out: &mut impl Write, states: &[State]) -> io::Result<()> {
     let width =
         |of: fn(&State) -> usize, least| states.iter().map(of).max().unwrap_or(0).max(least);
     let id = width(|s| s.id.len(), 2);
     let bundle = width(|s| s.bundle.display().to_string().len(), 6);
-    println!(
+    writeln!(
+        out,
         "{:id$}  {:>8}  {:8}  {:bundle$}  {:30}  OWNER",
         "ID", "PID", "STATUS", "BUNDLE", "CREATED"
-    );
+    )?;
     for s in states {
-        println!(
+        writeln!(
+            out,
             "{:id$}  {:>8}  {:8}  {:bundle$}  {:30}  {}",
             s.id,
             s.pid,
@@ -67,6 +76,7 @@ fn print_table(states: &[State]) {
             s.bundle.display().to_string(),
             s.created,
             s.owner
-        );
+        )?;
     }
+    Ok(())
 }

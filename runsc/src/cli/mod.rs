@@ -19,6 +19,7 @@ mod watch;
 use std::error::Error;
 use std::path::PathBuf;
 
+use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::container::store::{Store, StoreError};
@@ -143,7 +144,7 @@ impl Global {
     fn store(&self) -> Result<Store, StoreError> {
         match &self.root {
             Some(root) => Store::open(root),
-            None => Store::open(&default_root()?),
+            None => Err(StoreError::NoDirectory),
         }
     }
 
@@ -188,10 +189,14 @@ fn default_root() -> Result<PathBuf, StoreError> {
 /// # Errors
 /// Any failure of runsc itself; the caller reports it and exits with 128.
 pub(crate) fn run() -> VerbResult {
-    let cli = match Cli::try_parse() {
+    let mut cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) => return Ok(usage(&error)),
+        Err(error) => return usage(&error),
     };
+    if cli.global.root.is_none() {
+        // Now: an ordinary user may become root of a user namespace on the way.
+        cli.global.root = default_root().ok();
+    }
     if let Some(path) = &cli.global.log {
         log::open(path, cli.global.log_format)
             .map_err(|source| format!("cannot open the log file {}: {source}", path.display()))?;
@@ -217,12 +222,20 @@ pub(crate) fn run() -> VerbResult {
     }
 }
 
-/// Prints clap's help or complaint; a bad flag is a failure of the caller's, told as any other of ours.
-fn usage(error: &clap::Error) -> i32 {
-    let _ = error.print();
-    if error.use_stderr() {
-        crate::EXIT_OWN_FAILURE
-    } else {
-        0
+/// Prints clap's help; a bad flag is a failure of the caller's, told in one sentence as any other of ours.
+fn usage(error: &clap::Error) -> VerbResult {
+    if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        error.print()?;
+        return Ok(crate::EXIT_OWN_FAILURE);
     }
+    if !error.use_stderr() {
+        error.print()?;
+        return Ok(0);
+    }
+    let text = error.to_string();
+    let complaint = text.lines().take_while(|line| !line.is_empty());
+    let complaint: Vec<&str> = complaint.map(str::trim).collect();
+    let complaint = complaint.join(" ");
+    let complaint = complaint.strip_prefix("error: ").unwrap_or(&complaint);
+    Err(format!("{complaint}; --help tells what there is").into())
 }

@@ -1,5 +1,7 @@
 //! `runsc ps`
 
+use std::io::{self, Write};
+
 use clap::{Args, ValueEnum};
 
 use super::{Global, VerbResult};
@@ -31,18 +33,19 @@ impl Ps {
     pub(super) fn run(self, global: &Global) -> VerbResult {
         let rows = lifecycle::processes(&global.store()?, &self.id)?;
         match self.format {
-            PsFormat::Json => println!("{}", serde_json::to_string(&rows)?),
-            PsFormat::Table => print_table(&rows),
+            PsFormat::Json => writeln!(io::stdout(), "{}", serde_json::to_string(&rows)?)?,
+            PsFormat::Table => print_table(&mut io::stdout().lock(), &rows)?,
         }
         Ok(0)
     }
 }
 
-fn print_table(rows: &[ProcessRow]) {
-    println!(
+fn print_table(out: &mut impl Write, rows: &[ProcessRow]) -> io::Result<()> {
+    writeln!(
+        out,
         "{:8}  {:>7}  {:>7}  {:>7}  {:>9}  CMD",
         "UID", "PID", "PPID", "THREADS", "TIME"
-    );
+    )?;
     for row in rows {
         let seconds = row.cpu_ns / 1_000_000_000;
         let time = format!(
@@ -51,9 +54,11 @@ fn print_table(rows: &[ProcessRow]) {
             seconds / 60 % 60,
             seconds % 60
         );
-        println!(
+        writeln!(
+            out,
             "{:<8}  {:>7}  {:>7}  {:>7}  {time:>9}  {}",
             row.uid, row.pid, row.ppid, row.threads, row.command
-        );
+        )?;
     }
+    Ok(())
 }

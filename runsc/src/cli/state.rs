@@ -1,5 +1,7 @@
 //! `runsc state`
 
+use std::io::{self, Write};
+
 use clap::Args;
 
 use super::{Global, VerbResult};
@@ -15,7 +17,7 @@ pub(super) struct StateVerb {
 impl StateVerb {
     pub(super) fn run(self, global: &Global) -> VerbResult {
         let state = global.store()?.find(&self.id)?.load()?;
-        println!("{:#}", state.to_oci());
+        writeln!(io::stdout(), "{:#}", state.to_oci())?;
         Ok(0)
     }
 }

@@ -1,5 +1,7 @@
 //! `runsc syscalls`
 
+use std::io::{self, Write};
+
 use clap::Args;
 use sentry::syscalls::Support;
 use sentry::syscalls::table::TABLE;
@@ -13,17 +15,19 @@ pub(super) struct Syscalls {}
 impl Syscalls {
     #[allow(clippy::unused_self)] // every verb has the same form
     pub(super) fn run(self) -> VerbResult {
-        println!("{:>4}  {:24}  {:8}  NOTE", "NR", "NAME", "SUPPORT");
+        let mut out = io::stdout().lock();
+        writeln!(out, "{:>4}  {:24}  {:8}  NOTE", "NR", "NAME", "SUPPORT")?;
         for row in TABLE.iter().filter(|row| row.support != Support::None) {
-            println!(
+            writeln!(
+                out,
                 "{:>4}  {:24}  {:8}  {}",
                 row.number,
                 row.name,
                 format!("{:?}", row.support),
                 row.note
-            );
+            )?;
         }
-        println!("Every other call answers ENOSYS and is counted.");
+        writeln!(out, "Every other call answers ENOSYS and is counted.")?;
         Ok(0)
     }
 }

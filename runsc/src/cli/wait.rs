@@ -1,5 +1,7 @@
 //! `runsc wait`
 
+use std::io::{self, Write};
+
 use clap::Args;
 
 use super::{Global, VerbResult};
@@ -19,10 +21,8 @@ pub(super) struct Wait {
 impl Wait {
     pub(super) fn run(self, global: &Global) -> VerbResult {
         let status = lifecycle::wait(&global.store()?, &self.id, self.pid)?;
-        println!(
-            "{}",
-            serde_json::json!({ "id": self.id, "exitStatus": status })
-        );
+        let answer = serde_json::json!({ "id": self.id, "exitStatus": status });
+        writeln!(io::stdout(), "{answer}")?;
         Ok(0)
     }
 }

@@ -1,6 +1,7 @@
 //! A bundle: a directory with `config.json` and, usually, the root file system.
 
-use std::io;
+use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::{Process, Spec};
@@ -50,7 +51,7 @@ impl Bundle {
             .canonicalize()
             .map_err(|_| BundleError::Missing(dir.into()))?;
         let path = dir.join("config.json");
-        let text = std::fs::read(&path).map_err(|source| match source.kind() {
+        let text = read_bounded(&path).map_err(|source| match source.kind() {
             io::ErrorKind::NotFound => BundleError::Missing(dir.clone()),
             _ => BundleError::Io {
                 path: path.clone(),
@@ -74,6 +75,25 @@ impl Bundle {
             .as_ref()
             .expect("load refuses a configuration without a process")
     }
+}
+
+/// The most that is read of a configuration; those of container managers have some 10 KiB.
+const CONFIG_MAX: u64 = 4 << 20;
+
+/// Reads an ordinary file: neither waits for a FIFO's writer nor follows a device without an end.
+fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
+    let mut options = std::fs::OpenOptions::new();
+    options.read(true).custom_flags(libc::O_NONBLOCK);
+    let file = options.open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("it is not an ordinary file"));
+    }
+    let mut text = Vec::new();
+    file.take(CONFIG_MAX + 1).read_to_end(&mut text)?;
+    if text.len() as u64 > CONFIG_MAX {
+        return Err(io::Error::other("it is larger than 4 MiB"));
+    }
+    Ok(text)
 }
 
 fn field(field: &'static str, problem: impl Into<String>) -> BundleError {

@@ -186,7 +186,7 @@ impl MemoryManager {
         let top = {
             let mut state = self.state.write();
             let top = state.mmap_top + STACK_ROOM.start;
-            state.mmap_top = top.saturating_sub(room + STACK_GUARD);
+            state.set_mmap_top(top.saturating_sub(room + STACK_GUARD));
             top
         };
         let request = MmapRequest {

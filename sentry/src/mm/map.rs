@@ -172,6 +172,11 @@ impl MemoryManager {
     /// The highest hole of `len` bytes below `top`.
     pub(super) fn find_hole(&self, state: &State, len: u64, top: u64) -> Option<u64> {
         let mut end = top.min(self.range.end);
+        let usual = top == state.mmap_top;
+        if usual {
+            end = end.min(state.packed());
+        }
+        let mut packed = usual;
         if let Some((range, vma)) = state.vmas.find_or_next(end)
             && vma.flags.grows_down
         {
@@ -182,7 +187,11 @@ impl MemoryManager {
                 return Some(end - len);
             }
             let guard = if vma.flags.grows_down { STACK_GUARD } else { 0 };
+            packed &= range.end >= end && guard == 0;
             end = end.min(range.start.saturating_sub(guard));
+            if packed {
+                state.note_packed(end);
+            }
         }
         (end.saturating_sub(self.range.start) >= len).then(|| end - len)
     }

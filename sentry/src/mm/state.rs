@@ -13,6 +13,7 @@
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use sentry_abi::Errno;
 use smallvec::SmallVec;
@@ -160,6 +161,8 @@ pub(super) struct State {
     pub(super) heap: Heap,
     /// Mappings without an address are placed below this.
     pub(super) mmap_top: u64,
+    /// No page is free between here and `mmap_top`: the search for a place begins here.
+    packed: AtomicU64,
     /// Bytes in VMAs, and the most there ever were.
     pub(super) size: u64,
     pub(super) peak: u64,
@@ -180,6 +183,7 @@ impl State {
             reserves: RangeMap::default(),
             heap: Heap::default(),
             mmap_top,
+            packed: AtomicU64::new(mmap_top),
             size: 0,
             peak: 0,
             fresh: false,
@@ -187,6 +191,22 @@ impl State {
             ahead: Ahead::default(),
             orders: Orders::default(),
         }
+    }
+
+    /// Mappings without an address are placed below `top` from now on.
+    pub(super) fn set_mmap_top(&mut self, top: u64) {
+        self.mmap_top = top;
+        self.packed = AtomicU64::new(top);
+    }
+
+    /// Where to begin to look for a hole below `mmap_top`.
+    pub(super) fn packed(&self) -> u64 {
+        self.packed.load(Relaxed)
+    }
+
+    /// A search has found no free page from `addr` to `mmap_top`.
+    pub(super) fn note_packed(&self, addr: u64) {
+        self.packed.fetch_min(addr, Relaxed);
     }
 
     /// Adds a VMA over a free range.
@@ -198,6 +218,8 @@ impl State {
 
     /// Removes all VMAs in `range` with what backs them.
     pub(super) fn unmap(&mut self, range: Range<u64>) {
+        let hole_ends = range.end.min(self.mmap_top);
+        self.packed.fetch_max(hole_ends, Relaxed);
         for (part, _) in self.vmas.remove(range.clone()) {
             self.size -= part.end - part.start;
         }

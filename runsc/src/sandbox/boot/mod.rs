@@ -10,6 +10,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::Arc;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigSet, Signal};
 use sentry::kernel::Kernel;
 use thiserror::Error;
@@ -18,6 +19,9 @@ use super::plan::{BootAnswer, BootPlan};
 use super::sys;
 use super::transport::{self, Donation, Received};
 use waiters::Waiters;
+
+/// Linux's own bound to a process's descriptors (`fs.nr_open`).
+const DESCRIPTORS_MAX: u64 = 1 << 20;
 
 /// Why the sandbox's process cannot even answer.
 #[derive(Debug, Error)]
@@ -62,7 +66,20 @@ struct Booted {
     control: Option<UnixListener>,
 }
 
+/// All guests' descriptors of host files are ours: as many as the host lets us have.
+fn raise_descriptor_limit() {
+    let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else {
+        return;
+    };
+    let most = DESCRIPTORS_MAX.max(hard);
+    if setrlimit(Resource::RLIMIT_NOFILE, most, most).is_err() {
+        // Only root may have more than the hard limit.
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
+    }
+}
+
 fn boot(plan: BootPlan, mut received: Received) -> Result<Booted, Box<dyn std::error::Error>> {
+    raise_descriptor_limit();
     let control = plan
         .control
         .map(|index| received.take(index))

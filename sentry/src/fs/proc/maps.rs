@@ -20,7 +20,11 @@ fn purpose(purpose: Purpose) -> &'static [u8] {
 
 fn line(vma: &VmaInfo) -> Vec<u8> {
     let bit = |flag: i32, letter: char| if vma.prot & flag != 0 { letter } else { '-' };
-    let (dev, ino, path, offset) = vma.file.clone().unwrap_or_default();
+    // The pages of the vDSO are a file only to us.
+    let own = matches!(vma.purpose, Purpose::Vdso | Purpose::Vvar);
+    let file = vma.file.clone().filter(|_| !own);
+    let named = file.is_some();
+    let (dev, ino, path, offset) = file.unwrap_or_default();
     let (major, minor) = split_dev(dev);
     let mut head = format!(
         "{:x}-{:x} {}{}{}{} {offset:08x} {major:02x}:{minor:02x} {ino} ",
@@ -29,9 +33,9 @@ fn line(vma: &VmaInfo) -> Vec<u8> {
         bit(libc::PROT_READ, 'r'),
         bit(libc::PROT_WRITE, 'w'),
         bit(libc::PROT_EXEC, 'x'),
-        if vma.shared { 's' } else { 'p' },
+        if vma.shared && !own { 's' } else { 'p' },
     );
-    let name = if vma.file.is_some() {
+    let name = if named {
         path
     } else {
         purpose(vma.purpose).to_vec()

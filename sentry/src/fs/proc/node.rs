@@ -199,6 +199,8 @@ impl Node {
                 all.extend(links.map(|(name, link)| ((*name).to_owned(), What::Link(tid, *link))));
                 all.push(("fd".into(), What::Fds(tid)));
                 all.push(("fdinfo".into(), What::FdInfos(tid)));
+                // There is one network namespace.
+                all.push(("net".into(), What::System(&system::NET)));
                 if !thread {
                     all.push(("task".into(), What::Threads(tid)));
                 }

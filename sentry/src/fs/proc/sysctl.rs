@@ -1,8 +1,8 @@
 //! /proc/sys and /proc/net.
 
 use super::node::{SystemEntry, SystemNode};
-use super::system::RELEASE;
 use crate::kernel::Kernel;
+use crate::syscalls::sysinfo::RELEASE;
 use crate::vfs::PathContext;
 use crate::vfs::fdtable::MAX_FDS;
 use sentry_abi::Errno;

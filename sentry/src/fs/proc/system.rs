@@ -9,6 +9,7 @@ use super::stat::TICK_NS;
 use super::{net, sysctl};
 use crate::kernel::Kernel;
 use crate::platform::cpus;
+use crate::syscalls::sysinfo::RELEASE;
 use crate::vfs::PathContext;
 
 pub(super) static ENTRIES: &[SystemEntry] = &[
@@ -30,8 +31,14 @@ pub(super) static ENTRIES: &[SystemEntry] = &[
         name: "mounts",
         node: SystemNode::Link("self/mounts"),
     },
-    SystemEntry::dir("net", net::ENTRIES),
+    SystemEntry {
+        name: "net",
+        node: SystemNode::Link("self/net"),
+    },
 ];
+
+/// The same directory below each task.
+pub(super) static NET: SystemEntry = SystemEntry::dir("net", net::ENTRIES);
 
 const DEVICES: &str = "Character devices:\n  1 mem\n  5 /dev/tty\n136 pts\n\nBlock devices:\n";
 const FILESYSTEMS: &str = "nodev\tproc\nnodev\tsysfs\nnodev\ttmpfs\nnodev\tdevtmpfs\nnodev\tdevpts\n\
@@ -136,9 +143,6 @@ fn uptime(kernel: &Kernel, _: &PathContext) -> String {
     let shown = |ticks: u64| format!("{}.{:02}", ticks / 100, ticks % 100);
     format!("{} {}\n", shown(hundredths), shown(idle))
 }
-
-/// What the guest's kernel calls itself; uname(2) says the same.
-pub const RELEASE: &str = "6.12.0";
 
 fn version(_: &Kernel, _: &PathContext) -> String {
     format!("Linux version {RELEASE} (sentry) #1 SMP\n")
