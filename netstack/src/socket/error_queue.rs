@@ -192,11 +192,6 @@ impl ErrorQueue {
     pub(crate) fn is_empty(&self) -> bool {
         self.queue.is_empty()
     }
-
-    /// Forgets everything (IP_RECVERR is switched off).
-    pub(crate) fn clear(&mut self) {
-        *self = Self::default();
-    }
 }
 
 impl PendingError {
@@ -263,8 +258,6 @@ mod tests {
         };
         assert!(!queue.push(large, BUDGET), "its bytes count");
         assert!(queue.push(icmp(SocketError::Refused), BUDGET));
-        queue.clear();
-        assert!(queue.is_empty() && queue.push(icmp(SocketError::Refused), BUDGET));
     }
 
     #[test]

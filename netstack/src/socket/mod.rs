@@ -6,7 +6,6 @@
 //! [`crate::stack::Stack::drain_events`] when its [`Readiness`] may have changed.
 
 mod datagram;
-#[allow(dead_code, reason = "the sockets that fill it follow")]
 mod error_queue;
 mod events;
 pub mod intercept;
@@ -18,8 +17,7 @@ mod table;
 pub mod tcp;
 
 pub use datagram::{DatagramOptions, GroupOptions, SendTo};
-#[allow(unused_imports, reason = "the sockets that fill it follow")]
-pub(crate) use error_queue::{ErrorQueue, PendingError};
+pub(crate) use error_queue::ErrorQueue;
 pub use error_queue::{ErrorReport, ReportOrigin, TxStage};
 pub use events::EventQueue;
 pub use membership::GroupLink;

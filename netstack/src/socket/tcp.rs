@@ -2,6 +2,8 @@
 
 use std::net::SocketAddr;
 
+use bitflags::bitflags;
+
 use crate::network::IfaceId;
 use crate::time::Duration;
 use crate::transport::tcp::{CongestionKind, FastOpenKeys};
@@ -38,12 +40,33 @@ pub struct SendHow {
     pub end_of_record: bool,
     /// The data is urgent up to its last byte (MSG_OOB).
     pub urgent: bool,
+    /// Tell when the data is acknowledged (MSG_ZEROCOPY; it is copied all the same).
+    pub zero_copy: bool,
     /// Connect first, with the data on the SYN if that can be (MSG_FASTOPEN).
     pub fast_open: bool,
     /// Where to connect to then.
     pub to: Option<SocketAddr>,
     /// The writer waits, and sends what is left as soon as it can (a blocking call).
     pub waits: bool,
+}
+
+bitflags! {
+    /// Which timestamps of what is sent go to the error queue.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+    pub struct TxStamps: u8 {
+        /// When it entered the transmit queue.
+        const SCHEDULED = 0x01;
+        /// When it was handed to the device.
+        const SENT = 0x02;
+        /// When it was acknowledged.
+        const ACKNOWLEDGED = 0x04;
+        /// All of these.
+        const STAGES = 0x07;
+        /// Each names its last byte, counted from when this was switched on.
+        const NUMBERED = 0x08;
+        /// Counted from what had been written then, and not from what had been acknowledged.
+        const NUMBERED_FROM_WRITTEN = 0x10;
+    }
 }
 
 /// What recv(MSG_OOB) finds.
@@ -134,6 +157,12 @@ pub enum TcpOption {
     SendBuffer(u32),
     /// SO_RCVLOWAT in bytes.
     ReceiveLowat(u32),
+    /// SO_ZEROCOPY: calls with [`SendHow::zero_copy`] get receipts on the error queue.
+    ZeroCopy(bool),
+    /// SO_TIMESTAMPING of what is sent.
+    TxStamps(TxStamps),
+    /// IP_RECVERR: an ICMP error about the connection is reported at once.
+    ReceiveErrors(bool),
     /// SO_OOBINLINE: urgent data stays in the stream.
     OobInline(bool),
     /// IP_TOS.
@@ -182,6 +211,9 @@ pub enum TcpOptionName {
     ReceiveBuffer,
     SendBuffer,
     ReceiveLowat,
+    ZeroCopy,
+    TxStamps,
+    ReceiveErrors,
     OobInline,
     Tos,
     Ttl,

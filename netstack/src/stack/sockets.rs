@@ -4,7 +4,9 @@ use std::net::SocketAddr;
 
 use super::Stack;
 use crate::error::SocketError;
-use crate::socket::{Family, Names, RawKind, Readiness, Shutdown, SocketId, SocketKind};
+use crate::socket::{
+    ErrorReport, Family, Names, RawKind, Readiness, Shutdown, SocketId, SocketKind,
+};
 
 impl Stack {
     /// What the socket is ready for now; `None` if it is closed.
@@ -145,6 +147,14 @@ impl Stack {
             SocketKind::Raw => Ok(self.raw.get(id).ok_or(SocketError::Invalid)?.names),
             SocketKind::Tcp => self.tcp.names(id),
             SocketKind::Intercept => Err(SocketError::Invalid),
+        }
+    }
+
+    /// Takes the oldest report beside the data (MSG_ERRQUEUE).
+    pub fn take_report(&mut self, id: SocketId) -> Option<ErrorReport> {
+        match id.kind() {
+            SocketKind::Tcp => self.with_tcp(|tcp, cx| tcp.take_report(cx, id)),
+            SocketKind::Udp | SocketKind::Raw | SocketKind::Intercept => None,
         }
     }
 

@@ -47,6 +47,7 @@ impl Connection {
         let dsack = self.take_sack(seg, &mut covered);
         if advanced {
             self.take_cumulative(seg.ack, &mut covered);
+            self.receipts_on_acked(cx.now);
         }
         self.take_rtt(seg, &covered, advanced, cx);
         self.rack_advance(&covered, seg.arrival);

@@ -197,6 +197,8 @@ impl Connection {
         if data.is_empty() {
             return Ok(0);
         }
+        let zero_copy = how.zero_copy && self.opts.zero_copy;
+        self.check_promise(zero_copy)?;
         let len = self.queue_up(cx, data, how.urgent);
         self.snd.no_space |= len < data.len();
         if len == 0 {
@@ -205,6 +207,7 @@ impl Connection {
         if how.urgent {
             self.mark_urgent();
         }
+        self.promise(zero_copy);
         let whole = len == data.len();
         let end = self.snd.queue.end();
         // What did not fit comes later, but nobody knows when.

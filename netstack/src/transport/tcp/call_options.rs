@@ -9,7 +9,7 @@ use super::slot::{Socket, State};
 use super::state::{Connection, Phase};
 use crate::error::SocketError;
 use crate::socket::SocketId;
-use crate::socket::tcp::{TcpOption, TcpOptionName};
+use crate::socket::tcp::{TcpOption, TcpOptionName, TxStamps};
 use crate::time::Duration;
 use crate::transport::ports::Claim;
 
@@ -41,6 +41,9 @@ impl TcpEngine {
         if let TcpOption::FastOpenKey(keys) = option {
             socket.fast_open_keys = Some(Box::new(keys));
             return Ok(());
+        }
+        if let TcpOption::TxStamps(stamps) = option {
+            number_stamps(socket, stamps)?;
         }
         store(socket.options_mut(), option)?;
         socket.opts.fast_open_queue = socket.opts.fast_open_queue.min(somaxconn);
@@ -105,6 +108,26 @@ fn allowed_now(cx: &Cx<'_>, socket: &Socket, option: TcpOption) -> Result<(), So
     }
 }
 
+/// Numbering begins when it is switched on, which only a connection can (Linux `sock_set_timestamping`).
+fn number_stamps(socket: &mut Socket, stamps: TxStamps) -> Result<(), SocketError> {
+    let begins = stamps.contains(TxStamps::NUMBERED)
+        && !socket.options().tx_stamps.contains(TxStamps::NUMBERED);
+    if !begins {
+        return Ok(());
+    }
+    let from_written = stamps.contains(TxStamps::NUMBERED_FROM_WRITTEN);
+    match &mut socket.state {
+        State::Idle | State::Listen(_) => return Err(SocketError::Invalid),
+        State::Connected(connection) if connection.phase == Phase::Closed => {
+            return Err(SocketError::Invalid);
+        }
+        State::Connected(connection) => connection.number_stamps(from_written),
+        // Numbers begin with the first byte.
+        State::SynSent(_) | State::SynReceived(_) => {}
+    }
+    Ok(())
+}
+
 /// `value` if it lies in `low..=high`.
 fn in_range(value: u32, low: u32, high: u32) -> Result<u32, SocketError> {
     (low..=high)
@@ -143,6 +166,9 @@ fn store(opts: &mut SocketOptions, option: TcpOption) -> Result<(), SocketError>
         }
         TcpOption::ReceiveLowat(bytes) => opts.rcvlowat = bytes.clamp(1, i32::MAX as u32),
         TcpOption::OobInline(on) => opts.oob_inline = on,
+        TcpOption::ZeroCopy(on) => opts.zero_copy = on,
+        TcpOption::TxStamps(stamps) => opts.tx_stamps = stamps,
+        TcpOption::ReceiveErrors(on) => opts.recv_errors = on,
         TcpOption::Tos(tos) => opts.ip.tos = ecn::without_bits(tos),
         TcpOption::Ttl(ttl) => opts.ip.ttl = ttl,
         TcpOption::BindToInterface(iface) => opts.ip.iface = iface,
@@ -210,6 +236,9 @@ fn load(cx: &Cx<'_>, socket: &Socket, name: TcpOptionName) -> TcpOption {
         ),
         TcpOptionName::ReceiveLowat => TcpOption::ReceiveLowat(opts.rcvlowat),
         TcpOptionName::OobInline => TcpOption::OobInline(opts.oob_inline),
+        TcpOptionName::ZeroCopy => TcpOption::ZeroCopy(opts.zero_copy),
+        TcpOptionName::TxStamps => TcpOption::TxStamps(opts.tx_stamps),
+        TcpOptionName::ReceiveErrors => TcpOption::ReceiveErrors(opts.recv_errors),
         TcpOptionName::Tos => TcpOption::Tos(opts.ip.tos),
         TcpOptionName::Ttl => TcpOption::Ttl(opts.ip.ttl),
         TcpOptionName::BindToInterface => TcpOption::BindToInterface(opts.ip.iface),

@@ -20,7 +20,7 @@ use crate::buf::Bytes;
 use crate::error::SocketError;
 use crate::network::IpMeta;
 use crate::rng::Rng;
-use crate::socket::{SocketId, SocketKind, SocketTable};
+use crate::socket::{ErrorReport, SocketId, SocketKind, SocketTable};
 use crate::time::Instant;
 use crate::transport::ports::Ports;
 use crate::wire::WireError;
@@ -145,6 +145,7 @@ impl TcpEngine {
     /// timer, and reports its readiness.
     pub(super) fn settle(&mut self, cx: &mut Cx<'_>, id: SocketId) {
         self.settle_fast_open(cx, id);
+        self.settle_receipts(cx, id);
         let Some(socket) = self.sockets.get_mut(id) else {
             return;
         };
@@ -170,6 +171,39 @@ impl TcpEngine {
         };
         self.timers.set(id.index(), deadline);
         self.report(cx, id);
+    }
+
+    /// Moves receipts that are due to the socket's queue.
+    fn settle_receipts(&mut self, cx: &mut Cx<'_>, id: SocketId) {
+        let Some(socket) = self.sockets.get_mut(id) else {
+            return;
+        };
+        let State::Connected(connection) = &mut socket.state else {
+            return;
+        };
+        if connection.phase == Phase::Closed {
+            connection.receipts_on_end(cx.now);
+        }
+        let budget = connection.rcv.window.buffer as usize;
+        let Some(receipts) = connection.receipts.as_mut().filter(|r| r.is_due()) else {
+            return;
+        };
+        receipts.deliver(socket.reports.get_or_insert_default(), budget);
+        if socket.owned {
+            cx.events.mark(id);
+        }
+    }
+
+    /// The oldest report of the socket (MSG_ERRQUEUE).
+    pub(crate) fn take_report(&mut self, cx: &mut Cx<'_>, id: SocketId) -> Option<ErrorReport> {
+        let socket = self.owned(id).ok()?;
+        let (report, pending) = socket.reports.as_mut()?.pop()?;
+        match &mut socket.state {
+            State::Connected(connection) => pending.apply(&mut connection.error),
+            _ => pending.apply(&mut socket.error),
+        }
+        self.report(cx, id);
+        Some(report)
     }
 
     /// Marks a change of readiness, or that more has arrived.

@@ -71,6 +71,9 @@ impl TcpEngine {
                     None if unaccepted => connection.finish(Some(error.cause.error)),
                     Some(mtu) => connection.lower_path_mtu(cx, mtu),
                     // RFC 1122, 4.2.3.9: hard errors do not end a synchronised connection.
+                    None if connection.opts.recv_errors => {
+                        connection.error = Some(error.cause.error);
+                    }
                     None => connection.soft_error = Some(error.cause.error),
                 }
             }

@@ -14,6 +14,7 @@
 //! | `output`, `records`, `delack`, `window`, `autotune` | what goes out |
 //! | `ecn` | marks instead of losses |
 //! | `urgent` | urgent data, both ways |
+//! | `receipts` | what applications hear of what they sent |
 //! | `timers`, `timer_heap`, `timeouts`, `rtt` | time |
 //! | `close`, `time_wait` | the end |
 //! | `intercept` | SYNs to any address, offered to the embedder |
@@ -48,6 +49,7 @@ mod options;
 mod output;
 mod peers;
 mod rack;
+mod receipts;
 mod records;
 mod recovery;
 mod recv_blocks;

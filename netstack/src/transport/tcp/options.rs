@@ -3,6 +3,7 @@
 use super::config::TcpConfig;
 use super::congestion::CongestionKind;
 use super::segment::IpOptions;
+use crate::socket::tcp::TxStamps;
 use crate::socket::{Family, Names};
 use crate::time::Duration;
 
@@ -47,6 +48,12 @@ pub(super) struct SocketOptions {
     pub(super) rcvbuf: Option<u32>,
     /// SO_SNDBUF as accounted.
     pub(super) sndbuf: Option<u32>,
+    /// SO_ZEROCOPY: MSG_ZEROCOPY calls get receipts.
+    pub(super) zero_copy: bool,
+    /// SO_TIMESTAMPING of what is sent.
+    pub(super) tx_stamps: TxStamps,
+    /// IP_RECVERR: ICMP errors about a connection are reported at once.
+    pub(super) recv_errors: bool,
     /// SO_OOBINLINE.
     pub(super) oob_inline: bool,
     /// SO_RCVLOWAT.
@@ -85,6 +92,9 @@ impl SocketOptions {
             ip: IpOptions::default(),
             rcvbuf: None,
             sndbuf: None,
+            zero_copy: false,
+            tx_stamps: TxStamps::empty(),
+            recv_errors: false,
             oob_inline: false,
             rcvlowat: 1,
             notsent_lowat: 0,

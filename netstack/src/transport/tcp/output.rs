@@ -140,6 +140,7 @@ impl Connection {
     fn on_new_sent(&mut self, cx: &mut Cx<'_>, seq: Seq, end: Seq) {
         let was_empty = self.flight.is_empty();
         self.snd.nxt = end;
+        self.receipts_on_sent(seq, end, cx.now);
         if !(end - seq).is_multiple_of(self.bounded_mss()) {
             self.snd.small_end = end;
         }

@@ -8,7 +8,7 @@ use super::listen::Listen;
 use super::options::SocketOptions;
 use super::state::{Connection, Phase};
 use crate::error::SocketError;
-use crate::socket::Readiness;
+use crate::socket::{ErrorQueue, Readiness};
 use crate::transport::ports::Claim;
 
 /// What a socket is.
@@ -46,6 +46,8 @@ pub(super) struct Socket {
     pub(super) failed: bool,
     /// TCP_FASTOPEN_KEY, if it was set.
     pub(super) fast_open_keys: Option<Box<FastOpenKeys>>,
+    /// What it learns beside its data.
+    pub(super) reports: Option<Box<ErrorQueue>>,
     /// Listed among those that wait for room in the transmit queue.
     pub(super) waits_for_room: bool,
     /// Readiness as last reported.
@@ -66,6 +68,7 @@ impl Socket {
             connect_unreported: false,
             failed: false,
             fast_open_keys: None,
+            reports: None,
             waits_for_room: false,
             reported: Readiness::empty(),
             reported_bytes: 0,
@@ -118,7 +121,11 @@ impl Socket {
         let failed = self
             .connection()
             .map_or(self.error, |connection| connection.error);
-        ready.set(Readiness::ERROR, failed.is_some());
+        let told = self
+            .reports
+            .as_ref()
+            .is_some_and(|reports| !reports.is_empty());
+        ready.set(Readiness::ERROR, failed.is_some() || told);
         ready
     }
 }

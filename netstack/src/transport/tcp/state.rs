@@ -9,6 +9,7 @@ use super::fast_open::Opened;
 use super::flow::FlowKey;
 use super::listen::PassiveOpen;
 use super::options::SocketOptions;
+use super::receipts::Receipts;
 use super::records::Records;
 use super::recovery::Recovery;
 use super::recv_queue::RecvQueue;
@@ -251,6 +252,10 @@ pub(super) struct Connection {
     pub(super) ecn: Ecn,
     /// What sending waits for.
     pub(super) chrono: Chrono,
+    /// What the application wants to hear of what it sends.
+    pub(super) receipts: Option<Box<Receipts>>,
+    /// Where the numbers of its timestamps begin.
+    pub(super) stamp_base: Seq,
 }
 
 impl Connection {
@@ -327,6 +332,8 @@ impl Connection {
             opened: Opened::default(),
             ecn: Ecn::new(agreed.ecn),
             chrono: Chrono::default(),
+            receipts: None,
+            stamp_base: start,
         };
         connection.update_mss(cx);
         connection.grow_send_buffer(cx.config);

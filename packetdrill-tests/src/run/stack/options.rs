@@ -102,6 +102,7 @@ fn tcp_option(level: i32, name: i32, value: &[u8]) -> SysResult<TcpOption> {
         (libc::SOL_SOCKET, libc::SO_REUSEPORT) => TcpOption::ReusePort(on),
         (libc::SOL_SOCKET, libc::SO_RCVBUF) => TcpOption::ReceiveBuffer(positive?),
         (libc::SOL_SOCKET, libc::SO_SNDBUF) => TcpOption::SendBuffer(positive?),
+        (libc::SOL_SOCKET, libc::SO_ZEROCOPY) => TcpOption::ZeroCopy(flag(number)?),
         (libc::SOL_SOCKET, libc::SO_OOBINLINE) => TcpOption::OobInline(on),
         (libc::SOL_SOCKET, libc::SO_RCVLOWAT) => TcpOption::ReceiveLowat(positive?),
         (libc::SOL_SOCKET, libc::SO_LINGER) => {
@@ -179,6 +180,7 @@ fn tcp_option_name(level: i32, name: i32) -> SysResult<Name> {
         (libc::SOL_SOCKET, libc::SO_REUSEPORT) => Name::ReusePort,
         (libc::SOL_SOCKET, libc::SO_RCVBUF) => Name::ReceiveBuffer,
         (libc::SOL_SOCKET, libc::SO_SNDBUF) => Name::SendBuffer,
+        (libc::SOL_SOCKET, libc::SO_ZEROCOPY) => Name::ZeroCopy,
         (libc::SOL_SOCKET, libc::SO_OOBINLINE) => Name::OobInline,
         (libc::SOL_SOCKET, libc::SO_RCVLOWAT) => Name::ReceiveLowat,
         (libc::SOL_SOCKET, libc::SO_LINGER) => Name::Linger,
@@ -217,6 +219,8 @@ fn number_of(option: TcpOption) -> i32 {
         | TcpOption::FastOpenConnect(on)
         | TcpOption::FastOpenNoCookie(on)
         | TcpOption::OobInline(on)
+        | TcpOption::ZeroCopy(on)
+        | TcpOption::ReceiveErrors(on)
         | TcpOption::ReuseAddr(on)
         | TcpOption::ReusePort(on) => i32::from(on),
         TcpOption::KeepIdle(value)
@@ -239,6 +243,7 @@ fn number_of(option: TcpOption) -> i32 {
         TcpOption::Linger(_)
         | TcpOption::Congestion(_)
         | TcpOption::BindToInterface(_)
+        | TcpOption::TxStamps(_)
         | TcpOption::FastOpenKey(_) => 0,
     }
 }

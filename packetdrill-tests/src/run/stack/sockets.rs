@@ -109,7 +109,8 @@ pub(super) fn send(
         | libc::MSG_MORE
         | libc::MSG_FASTOPEN
         | libc::MSG_EOR
-        | libc::MSG_OOB;
+        | libc::MSG_OOB
+        | libc::MSG_ZEROCOPY;
     if flags & !known != 0 {
         return Err(Errno::EOPNOTSUPP);
     }
@@ -119,6 +120,7 @@ pub(super) fn send(
             more: has(libc::MSG_MORE),
             end_of_record: has(libc::MSG_EOR),
             urgent: has(libc::MSG_OOB),
+            zero_copy: has(libc::MSG_ZEROCOPY),
             fast_open: has(libc::MSG_FASTOPEN),
             to,
             waits: !has(libc::MSG_DONTWAIT),

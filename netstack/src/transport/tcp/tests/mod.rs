@@ -6,4 +6,5 @@ mod harness;
 mod listen;
 mod listen_group;
 mod listen_model;
+mod receipts;
 mod transfer;
