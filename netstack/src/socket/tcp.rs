@@ -42,6 +42,8 @@ pub struct SendHow {
     pub urgent: bool,
     /// Tell when the data is acknowledged (MSG_ZEROCOPY; it is copied all the same).
     pub zero_copy: bool,
+    /// More of the same call follows: receipts wait for its end.
+    pub partial: bool,
     /// Connect first, with the data on the SYN if that can be (MSG_FASTOPEN).
     pub fast_open: bool,
     /// Where to connect to then.

@@ -101,3 +101,69 @@ for family, host in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")):
     n.setblocking(False)
     print(attempt(lambda: n.connect((host, port))), ready(n, select.POLLOUT))
     print(errno.errorcode[n.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)], attempt(lambda: n.connect((host, port))))
+
+SO_ZEROCOPY, MSG_ZEROCOPY, SO_TIMESTAMPING, TCP_INQ = 60, 0x4000000, 37, 36
+STAMPS = {"tx software": 1 << 1, "report": 1 << 4, "id": 1 << 7, "sched": 1 << 8, "ack": 1 << 9, "only": 1 << 11}
+
+def reports(s, wanted):
+    while wanted > 0:
+        ready(s, 0)
+        try:
+            data, control, flags, name = s.recvmsg(1000, 1000, socket.MSG_ERRQUEUE)
+        except BlockingIOError:
+            continue
+        yield data, control, flags, name
+        wanted -= 1
+
+section("MSG_ZEROCOPY")
+for family, host in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")):
+    a, b = connected(family, host)
+    print(a.getsockopt(socket.SOL_SOCKET, SO_ZEROCOPY), attempt(lambda: a.setsockopt(socket.SOL_SOCKET, SO_ZEROCOPY, 2)))
+    print(a.send(b"ignored", MSG_ZEROCOPY), b.recv(100), attempt(lambda: a.recv(1, socket.MSG_ERRQUEUE)))
+    a.setsockopt(socket.SOL_SOCKET, SO_ZEROCOPY, 1)
+    told = []
+    for _ in range(3):
+        a.sendall(b"z" * 200000, MSG_ZEROCOPY)
+        print(len(b.recv(200000, socket.MSG_WAITALL)))
+    seen = set()
+    while len(seen) < 3:
+        for data, control, flags, name in reports(a, 1):
+            (level, kind, bytes_), = control
+            number, origin, type_, code, _, low, high = struct.unpack("IBBBBII", bytes_[:16])
+            seen.update(range(low, high + 1))
+            told.append((data, flags == socket.MSG_ERRQUEUE, level, kind, len(bytes_), any(bytes_[16:]), number, origin, type_, code))
+    print(sorted(seen), set(told), ready(a, 0, 0))
+
+section("SO_TIMESTAMPING of what is sent")
+import time
+s = socket.socket()
+print(attempt(lambda: s.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPING, 1 << 30)), attempt(lambda: s.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPING, 1 << 7)))
+for family, host in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")):
+    a, b = connected(family, host)
+    a.send(b"before")
+    while ask(a, termios.TIOCOUTQ):
+        pass
+    flags = sum(STAMPS.values())
+    a.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPING, flags)
+    print(struct.unpack("ii", a.getsockopt(socket.SOL_SOCKET, SO_TIMESTAMPING, 8)) == (flags, 0))
+    start = time.time()
+    for piece in (b"x" * 100, b"y" * 1000):
+        a.send(piece)
+        b.recv(1000)
+        for data, control, flags, name in reports(a, 3):
+            times = [struct.unpack("6q", d) for level, kind, d in control if (level, kind) == (socket.SOL_SOCKET, SO_TIMESTAMPING)]
+            errors = [struct.unpack("IBBBBII", d[:16]) for level, kind, d in control if kind in (11, 25)]
+            near = [start - 1 < t[0] + t[1] / 1e9 < time.time() + 1 and t[2:] == (0, 0, 0, 0) for t in times]
+            print(data, errors, near, [len(d) for _, _, d in control])
+
+section("TCP_INQ")
+a, b = connected()
+b.setsockopt(socket.IPPROTO_TCP, TCP_INQ, 1)
+print(b.getsockopt(socket.IPPROTO_TCP, TCP_INQ), attempt(lambda: b.setsockopt(socket.IPPROTO_TCP, TCP_INQ, 2)))
+a.send(b"0123456789")
+while ask(a, termios.TIOCOUTQ):
+    pass
+print(b.recvmsg(4, 100)[:2], b.recvmsg(4, 100, socket.MSG_PEEK)[:2])
+a.shutdown(socket.SHUT_WR)
+ready(b, select.POLLRDHUP)
+print(b.recvmsg(4, 100)[:2], b.recvmsg(4, 100)[:2], b.recvmsg(4, 100)[:2])

@@ -98,6 +98,11 @@ fn send(
         // What connects has done so.
         _ => flags & !libc::MSG_FASTOPEN,
     };
+    // Providers see from the flag whether the call waits for room.
+    let flags = match waits {
+        true => flags,
+        false => flags | libc::MSG_DONTWAIT,
+    };
     let meta = SendMeta { to, control, flags };
     let sent = target
         .socket
@@ -289,7 +294,8 @@ fn receive(
         Ok(mut received) => {
             let more = received.len > 0
                 && done + received.len < total_len(iovecs)
-                && received.control.is_empty();
+                && received.control.files.is_empty()
+                && received.control.creds.is_none();
             received.len += done;
             if waits_for_all && more && !dont_wait && !target.file.nonblocking() {
                 task.call_state.progress = received.len as u64;

@@ -207,7 +207,9 @@ impl Connection {
         if how.urgent {
             self.mark_urgent();
         }
-        self.promise(zero_copy);
+        if !how.partial {
+            self.promise(zero_copy);
+        }
         let whole = len == data.len();
         let end = self.snd.queue.end();
         // What did not fit comes later, but nobody knows when.

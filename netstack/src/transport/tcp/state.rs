@@ -142,6 +142,32 @@ pub(super) struct SendHalf {
 }
 
 impl SendHalf {
+    fn new(cx: &Cx<'_>, agreed: &Negotiated, opts: &SocketOptions) -> Self {
+        let start = agreed.iss + 1;
+        Self {
+            una: start,
+            nxt: start,
+            wnd: 0,
+            wl1: agreed.irs,
+            max_wnd: 0,
+            wscale: agreed.snd_wscale.unwrap_or(0),
+            mss: 536,
+            peer_mss: agreed.peer_mss,
+            path_mss: agreed.path_mss,
+            queue: SendQueue::new(start),
+            records: Records::default(),
+            run_start: start,
+            pushed: start,
+            notsent_low: u32::MAX,
+            no_space: false,
+            up: start,
+            fin: false,
+            small_end: start,
+            last_sent: cx.now,
+            buffer: opts.sndbuf.unwrap_or(cx.config.tcp_wmem[1]),
+        }
+    }
+
     /// The sequence number after everything that is to be sent, the FIN included.
     pub(super) fn end(&self) -> Seq {
         self.queue.end() + u32::from(self.fin)
@@ -267,28 +293,7 @@ impl Connection {
             key: agreed.key,
             phase: Phase::Established,
             opts,
-            snd: SendHalf {
-                una: start,
-                nxt: start,
-                wnd: 0,
-                wl1: agreed.irs,
-                max_wnd: 0,
-                wscale: agreed.snd_wscale.unwrap_or(0),
-                mss: 536,
-                peer_mss: agreed.peer_mss,
-                path_mss: agreed.path_mss,
-                queue: SendQueue::new(start),
-                records: Records::default(),
-                run_start: start,
-                pushed: start,
-                notsent_low: u32::MAX,
-                no_space: false,
-                up: start,
-                fin: false,
-                small_end: start,
-                last_sent: cx.now,
-                buffer: opts.sndbuf.unwrap_or(cx.config.tcp_wmem[1]),
-            },
+            snd: SendHalf::new(cx, agreed, &opts),
             rcv: RecvHalf {
                 irs: agreed.irs,
                 nxt: agreed.irs + 1,

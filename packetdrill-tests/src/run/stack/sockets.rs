@@ -121,6 +121,7 @@ pub(super) fn send(
             end_of_record: has(libc::MSG_EOR),
             urgent: has(libc::MSG_OOB),
             zero_copy: has(libc::MSG_ZEROCOPY),
+            partial: false,
             fast_open: has(libc::MSG_FASTOPEN),
             to,
             waits: !has(libc::MSG_DONTWAIT),

@@ -6,6 +6,7 @@ mod datagram_options;
 mod endpoint;
 pub(crate) mod groups;
 mod options;
+mod reports;
 mod stream;
 
 use std::io;

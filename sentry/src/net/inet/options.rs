@@ -82,6 +82,8 @@ fn tcp_name(level: i32, name: i32) -> Result<TcpOptionName, Errno> {
         (SOCKET, libc::SO_SNDBUF | libc::SO_SNDBUFFORCE) => N::SendBuffer,
         (SOCKET, libc::SO_RCVLOWAT) => N::ReceiveLowat,
         (SOCKET, libc::SO_OOBINLINE) => N::OobInline,
+        (SOCKET, libc::SO_ZEROCOPY) => N::ZeroCopy,
+        (IP, libc::IP_RECVERR) | (IPV6, libc::IPV6_RECVERR) => N::ReceiveErrors,
         (SOCKET, libc::SO_BINDTODEVICE) => N::BindToInterface,
         (IP, libc::IP_TOS) => N::Tos,
         (IP, libc::IP_TTL) => N::Ttl,
@@ -145,6 +147,8 @@ fn scalar(option: TcpOption) -> i32 {
         | O::QuickAck(on)
         | O::KeepAlive(on)
         | O::OobInline(on)
+        | O::ZeroCopy(on)
+        | O::ReceiveErrors(on)
         | O::ReuseAddr(on)
         | O::ReusePort(on)
         | O::FastOpenConnect(on)
@@ -165,7 +169,11 @@ fn scalar(option: TcpOption) -> i32 {
         O::MtuDiscover(mode) => mode as i32,
         O::Linger2(n) => n,
         O::Tos(n) | O::Ttl(n) => n.into(),
-        O::Congestion(_) | O::Linger(_) | O::BindToInterface(_) | O::FastOpenKey(_) => 0,
+        O::Congestion(_)
+        | O::Linger(_)
+        | O::BindToInterface(_)
+        | O::FastOpenKey(_)
+        | O::TxStamps(_) => 0,
     }
 }
 
@@ -195,6 +203,10 @@ pub(super) fn set_tcp(
         N::QuickAck => TcpOption::QuickAck(on()?),
         N::KeepAlive => TcpOption::KeepAlive(on()?),
         N::OobInline => TcpOption::OobInline(on()?),
+        N::ZeroCopy => TcpOption::ZeroCopy(parse_flag(number()?)?),
+        N::ReceiveErrors => TcpOption::ReceiveErrors(on()?),
+        // The socket itself knows these.
+        N::TxStamps => return Err(Errno::ENOPROTOOPT),
         N::ReuseAddr => TcpOption::ReuseAddr(on()?),
         N::ReusePort => TcpOption::ReusePort(on()?),
         N::KeepIdle => TcpOption::KeepIdle(unsigned()?),

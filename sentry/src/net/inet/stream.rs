@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use netstack::error::SocketError;
 use netstack::host::Net;
-use netstack::socket::tcp::{SendHow, UrgentRead};
+use netstack::socket::tcp::{SendHow, TcpOption, UrgentRead};
 use netstack::socket::{Family, SocketId};
 use netstack::stack::Stack;
 use sentry_abi::Errno;
 
 use super::endpoint::{Endpoint, PIECE_MAX, destination, domain, guest_addr};
+use super::reports::{self, TCP_INQ, Wishes};
 use super::{groups, options};
 use crate::mm::io::{IoDst, IoSrc};
 use crate::net::addr::family;
@@ -30,15 +31,36 @@ fn own(net: &Net, id: SocketId, family: Family) -> Arc<dyn Socket> {
     Arc::new(TcpSocket {
         endpoint: Endpoint::new(net, id),
         family,
+        wishes: Wishes::default(),
     })
 }
 
 struct TcpSocket {
     endpoint: Endpoint,
     family: Family,
+    wishes: Wishes,
 }
 
 impl TcpSocket {
+    /// `len` bytes, and what is told beside them.
+    fn received(&self, len: usize) -> Received {
+        let mut received = Received {
+            len,
+            ..Received::default()
+        };
+        self.wishes.tell_inq(&self.endpoint, &mut received.control);
+        received
+    }
+
+    fn set_stamping(&self, value: &[u8]) -> Result<(), Errno> {
+        let (flags, stamps) = Wishes::parse_stamping(value)?;
+        let option = TcpOption::TxStamps(stamps);
+        self.endpoint
+            .call(|stack, id| stack.tcp_set_option(id, option))?;
+        self.wishes.set_stamping(flags);
+        Ok(())
+    }
+
     /// recv(MSG_OOB) (`tcp_recv_urg`).
     fn recv_urgent(&self, dst: &mut dyn IoDst, flags: i32) -> Result<Received, Errno> {
         let peek = flags & libc::MSG_PEEK != 0;
@@ -123,22 +145,29 @@ impl Socket for TcpSocket {
             _ => None,
         };
         send_pieces(src, PIECE_MAX, |piece, last| {
-            let how = SendHow {
+            let zero_copy = has(libc::MSG_ZEROCOPY);
+            let mut how = SendHow {
                 more: has(libc::MSG_MORE) || !last,
                 end_of_record: has(libc::MSG_EOR) && last,
                 urgent: has(libc::MSG_OOB),
+                zero_copy,
+                partial: !last,
                 fast_open: core::mem::take(&mut fast_open),
                 to,
                 waits: false,
             };
-            self.endpoint
-                .call(|stack, id| stack.tcp_send_with(id, piece, how))
+            self.endpoint.call(|stack, id| {
+                // A call that does not wait ends where the room does.
+                let ends = has(libc::MSG_DONTWAIT) && stack.tcp_send_room(id) <= piece.len();
+                how.partial &= !ends;
+                stack.tcp_send_with(id, piece, how)
+            })
         })
     }
 
     fn recv(&self, dst: &mut dyn IoDst, flags: i32) -> Result<Received, Errno> {
         if flags & libc::MSG_ERRQUEUE != 0 {
-            return Err(Errno::EAGAIN);
+            return reports::receive(&self.endpoint, self.family, &self.wishes);
         }
         if flags & libc::MSG_OOB != 0 {
             return self.recv_urgent(dst, flags);
@@ -149,10 +178,7 @@ impl Socket for TcpSocket {
                 .endpoint
                 .call(|stack, id| stack.tcp_recv(id, &mut piece, true))?;
             let len = dst.put(&piece[..count])?;
-            return Ok(Received {
-                len,
-                ..Received::default()
-            });
+            return Ok(self.received(len));
         }
         let mut len = 0;
         loop {
@@ -176,10 +202,7 @@ impl Socket for TcpSocket {
                 break;
             }
         }
-        Ok(Received {
-            len,
-            ..Received::default()
-        })
+        Ok(self.received(len))
     }
 
     fn shutdown(&self, how: Shutdown) -> Result<(), Errno> {
@@ -195,12 +218,28 @@ impl Socket for TcpSocket {
     }
 
     fn get_option(&self, level: i32, name: i32) -> Result<Vec<u8>, Errno> {
+        match (level, name) {
+            // `struct so_timestamping`: the flags, and no clock of its own.
+            (libc::SOL_SOCKET, libc::SO_TIMESTAMPING) => {
+                let words = [self.wishes.stamping(), 0];
+                return Ok(words.iter().flat_map(|word| word.to_ne_bytes()).collect());
+            }
+            (libc::IPPROTO_TCP, TCP_INQ) => {
+                return Ok(i32::from(self.wishes.inq()).to_ne_bytes().to_vec());
+            }
+            _ => {}
+        }
         options::get_tcp(&self.endpoint, self.socket_type(), level, name)
     }
 
     fn set_option(&self, _: &Caller<'_>, level: i32, name: i32, value: &[u8]) -> Result<(), Errno> {
         if let Some(error) = groups::refused_by_streams(level, name) {
             return Err(error);
+        }
+        match (level, name) {
+            (libc::SOL_SOCKET, libc::SO_TIMESTAMPING) => return self.set_stamping(value),
+            (libc::IPPROTO_TCP, TCP_INQ) => return self.wishes.set_inq(value),
+            _ => {}
         }
         options::set_tcp(&self.endpoint, self.family, level, name, value)
     }
