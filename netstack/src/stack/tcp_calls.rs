@@ -222,6 +222,11 @@ impl Stack {
         self.tcp.readable_bytes(id)
     }
 
+    /// Bytes written and not sent yet (SIOCOUTQNSD).
+    pub fn tcp_unsent_bytes(&self, id: SocketId) -> usize {
+        self.tcp.unsent_bytes(id)
+    }
+
     /// Bytes written and not acknowledged (SIOCOUTQ).
     pub fn tcp_unacknowledged_bytes(&self, id: SocketId) -> usize {
         self.tcp.unacknowledged_bytes(id)

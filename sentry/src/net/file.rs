@@ -16,6 +16,7 @@ use crate::wait::{Ready, WaitQueue};
 
 /// linux/sockios.h
 const SIOCATMARK: u64 = 0x8905;
+const SIOCOUTQNSD: u64 = 0x894b;
 
 /// The backend of a socket's open file.
 pub struct SocketFile {
@@ -110,6 +111,10 @@ impl FileOps for SocketFile {
 
     fn ioctl(&self, call: &mut IoctlCall<'_>) -> Result<u64, Errno> {
         let value = match u64::from(call.request) {
+            libc::FIONREAD | libc::TIOCOUTQ | SIOCOUTQNSD if !self.socket.has_queues() => {
+                return Err(Errno::EINVAL);
+            }
+            SIOCOUTQNSD => self.socket.never_sent_bytes().ok_or(Errno::ENOTTY)?,
             libc::FIONREAD => self.socket.readable_bytes(),
             libc::TIOCOUTQ => self.socket.unsent_bytes(),
             SIOCATMARK => self.socket.is_at_mark().ok_or(Errno::ENOTTY)?.into(),

@@ -207,6 +207,17 @@ pub trait Socket: Send + Sync {
         0
     }
 
+    /// Of these, the bytes that have not been sent even once (SIOCOUTQNSD); `None` where there is no
+    /// such thing.
+    fn never_sent_bytes(&self) -> Option<usize> {
+        None
+    }
+
+    /// False for a listener, which has no queues to ask about.
+    fn has_queues(&self) -> bool {
+        true
+    }
+
     /// The next byte to read is an urgent one (SIOCATMARK); `None` where there is no such thing.
     fn is_at_mark(&self) -> Option<bool> {
         None

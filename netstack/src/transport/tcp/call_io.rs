@@ -176,6 +176,14 @@ impl TcpEngine {
             .is_some_and(|connection| connection.rcv.urgent.take_news())
     }
 
+    /// Bytes written and not sent yet (SIOCOUTQNSD), a FIN that waits included.
+    pub fn unsent_bytes(&self, id: SocketId) -> usize {
+        let connection = self.sockets.get(id).and_then(|socket| socket.connection());
+        connection.map_or(0, |connection| {
+            (connection.snd.end() - connection.snd.nxt.min(connection.snd.end())) as usize
+        })
+    }
+
     /// Bytes written and not acknowledged (SIOCOUTQ), a FIN under way included.
     pub fn unacknowledged_bytes(&self, id: SocketId) -> usize {
         let connection = self.sockets.get(id).and_then(|socket| socket.connection());

@@ -42,8 +42,8 @@ impl Connection {
         if self.flight.is_empty() {
             return;
         }
-        let since = self.flight.first().map_or(cx.now, |first| first.at);
-        self.recovery.trouble_since.get_or_insert(since);
+        // Time counts from the first retransmission (Linux `retrans_stamp`).
+        self.recovery.trouble_since.get_or_insert(cx.now);
         let hopeless = self.retransmission_is_hopeless(cx);
         let fast = self.opened.by_option || (self.opened.data_taken && !self.opened.child);
         self.opened.suspect |=

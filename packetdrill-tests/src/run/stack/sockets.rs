@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use super::super::target::{Received, SysResult};
 use netstack::error::SocketError;
-use netstack::socket::tcp::{SendHow, UrgentRead};
+use netstack::socket::tcp::{SendHow, TcpState, UrgentRead};
 use netstack::socket::{Family, SocketId, SocketKind};
 use netstack::stack::Stack;
 use nix::errno::Errno;
@@ -199,12 +199,19 @@ pub(super) fn ioctl(stack: &Stack, id: SocketId, request: u64) -> SysResult<i32>
     const SIOCINQ: u64 = 0x541b;
     const SIOCOUTQ: u64 = 0x5411;
     const SIOCATMARK: u64 = 0x8905;
+    const SIOCOUTQNSD: u64 = 0x894b;
     if !is_tcp(id) {
         return Err(Errno::EOPNOTSUPP);
+    }
+    // Linux `tcp_ioctl`.
+    let listens = stack.tcp_state(id).map_err(errno)? == TcpState::Listen;
+    if listens && request != SIOCATMARK {
+        return Err(Errno::EINVAL);
     }
     let count = match request {
         SIOCINQ => stack.tcp_readable_bytes(id),
         SIOCOUTQ => stack.tcp_unacknowledged_bytes(id),
+        SIOCOUTQNSD => stack.tcp_unsent_bytes(id),
         SIOCATMARK => usize::from(stack.tcp_at_mark(id)),
         _ => return Err(Errno::ENOTTY),
     };

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use netstack::error::SocketError;
 use netstack::host::Net;
-use netstack::socket::tcp::{SendHow, TcpOption, UrgentRead};
+use netstack::socket::tcp::{SendHow, TcpOption, TcpState, UrgentRead};
 use netstack::socket::{Family, SocketId};
 use netstack::stack::Stack;
 use sentry_abi::Errno;
@@ -246,6 +246,15 @@ impl Socket for TcpSocket {
 
     fn readable_bytes(&self) -> usize {
         self.endpoint.look(|stack, id| stack.tcp_readable_bytes(id))
+    }
+
+    fn never_sent_bytes(&self) -> Option<usize> {
+        Some(self.endpoint.look(|stack, id| stack.tcp_unsent_bytes(id)))
+    }
+
+    fn has_queues(&self) -> bool {
+        let state = self.endpoint.look(|stack, id| stack.tcp_state(id));
+        state != Ok(TcpState::Listen)
     }
 
     fn is_at_mark(&self) -> Option<bool> {
