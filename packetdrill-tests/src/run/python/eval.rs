@@ -1,7 +1,8 @@
-//! Statements and expressions of a code block, evaluated as they are read.
+//! Expressions of a code block, evaluated as they are read; a statement at a time.
 
 use super::Vars;
 use super::lex::{Token, lex};
+use super::statement::Flow;
 
 /// Why a block ended before its end.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,10 +18,10 @@ pub(super) enum Stop {
     Unsupported(String),
 }
 
-type Result<T> = std::result::Result<T, Stop>;
+pub(super) type Result<T> = std::result::Result<T, Stop>;
 
 /// Nesting deeper than this is refused.
-const DEPTH_MAX: u32 = 32;
+pub(super) const DEPTH_MAX: u32 = 32;
 
 /// Binary operators by rank, loosest first, below comparison.
 const RANKS: [&[&str]; 6] = [
@@ -33,10 +34,12 @@ const RANKS: [&[&str]; 6] = [
 ];
 
 pub(super) struct Evaluator<'a> {
-    tokens: Vec<Token>,
-    at: usize,
-    vars: &'a mut Vars,
-    depth: u32,
+    pub(super) tokens: Vec<Token>,
+    pub(super) at: usize,
+    pub(super) vars: &'a mut Vars,
+    pub(super) depth: u32,
+    /// Statements run so far.
+    pub(super) steps: u32,
 }
 
 impl<'a> Evaluator<'a> {
@@ -48,66 +51,36 @@ impl<'a> Evaluator<'a> {
             at: 0,
             vars,
             depth: 0,
+            steps: 0,
         };
-        while evaluator.at < evaluator.tokens.len() {
-            evaluator.statement()?;
+        let end = evaluator.tokens.len();
+        match evaluator.statements(end)? {
+            Flow::Next => Ok(()),
+            Flow::Break | Flow::Continue => evaluator.unsupported("break or continue here"),
         }
-        Ok(())
     }
 
-    fn unsupported<T>(&self, what: impl Into<String>) -> Result<T> {
+    pub(super) fn unsupported<T>(&self, what: impl Into<String>) -> Result<T> {
         Err(Stop::Unsupported(what.into()))
     }
 
-    fn peek(&self) -> Option<&Token> {
+    pub(super) fn peek(&self) -> Option<&Token> {
         self.tokens.get(self.at)
     }
 
-    fn eat(&mut self, op: &str) -> bool {
+    pub(super) fn eat(&mut self, op: &str) -> bool {
         let found = matches!(self.peek(), Some(Token::Op(known)) if *known == op);
         self.at += usize::from(found);
         found
     }
 
-    fn eat_name(&mut self, name: &str) -> bool {
+    pub(super) fn eat_name(&mut self, name: &str) -> bool {
         let found = matches!(self.peek(), Some(Token::Name(known)) if known == name);
         self.at += usize::from(found);
         found
     }
 
-    fn statement(&mut self) -> Result<()> {
-        match self.peek().cloned() {
-            None => return Ok(()),
-            Some(Token::End) => {
-                self.at += 1;
-                return Ok(());
-            }
-            Some(Token::Name(name)) if name == "assert" => {
-                self.at += 1;
-                self.assertion()?;
-            }
-            Some(Token::Name(name)) if name == "print" => self.skip_statement(),
-            Some(Token::Name(name)) if matches!(self.tokens.get(self.at + 1), Some(Token::Op(op)) if op.ends_with('=') && !matches!(*op, "==" | "!=" | "<=" | ">=")) =>
-            {
-                self.assign(name)?;
-            }
-            Some(token) => {
-                return self.unsupported(format!("a statement that begins with {token:?}"));
-            }
-        }
-        match self.peek() {
-            Some(Token::End) | None => Ok(()),
-            Some(token) => self.unsupported(format!("{token:?} at this place")),
-        }
-    }
-
-    fn skip_statement(&mut self) {
-        while !matches!(self.peek(), Some(Token::End) | None) {
-            self.at += 1;
-        }
-    }
-
-    fn assign(&mut self, name: String) -> Result<()> {
+    pub(super) fn assign(&mut self, name: String) -> Result<()> {
         let Some(Token::Op(op)) = self.tokens.get(self.at + 1).cloned() else {
             return self.unsupported("an assignment without an operator");
         };
@@ -125,12 +98,12 @@ impl<'a> Evaluator<'a> {
     }
 
     /// `assert EXPRESSION[, MESSAGE]`; the message is skipped: the names' values say more.
-    fn assertion(&mut self) -> Result<()> {
+    pub(super) fn assertion(&mut self) -> Result<()> {
         let start = self.at;
         let value = self.expression()?;
         let end = self.at;
         if self.eat(",") {
-            self.skip_statement();
+            self.skip_simple();
         }
         if value != 0 {
             return Ok(());
@@ -163,17 +136,32 @@ impl<'a> Evaluator<'a> {
         }
     }
 
-    fn expression(&mut self) -> Result<i128> {
+    pub(super) fn expression(&mut self) -> Result<i128> {
         self.depth += 1;
         if self.depth > DEPTH_MAX {
             return self.unsupported("an expression that is nested this deeply");
         }
+        let value = self.or()?;
+        let value = if self.eat_name("if") {
+            let condition = self.or()?;
+            if !self.eat_name("else") {
+                return self.unsupported("a conditional expression without else");
+            }
+            let otherwise = self.expression()?;
+            if condition == 0 { otherwise } else { value }
+        } else {
+            value
+        };
+        self.depth -= 1;
+        Ok(value)
+    }
+
+    fn or(&mut self) -> Result<i128> {
         let mut value = self.and()?;
         while self.eat_name("or") {
             let right = self.and()?;
             value = if value != 0 { value } else { right };
         }
-        self.depth -= 1;
         Ok(value)
     }
 
@@ -218,7 +206,61 @@ impl<'a> Evaluator<'a> {
             holds = Some(holds.unwrap_or(true) && this);
             left = right;
         }
+        if let Some(found) = self.membership(left)? {
+            holds = Some(holds.unwrap_or(true) && found);
+        }
         Ok(holds.map_or(left, i128::from))
+    }
+
+    /// `in (1, 2)` or `not in [1, 2]`, if one of them comes.
+    fn membership(&mut self, left: i128) -> Result<Option<bool>> {
+        let negated = matches!(self.peek(), Some(Token::Name(name)) if name == "not")
+            && matches!(self.tokens.get(self.at + 1), Some(Token::Name(name)) if name == "in");
+        self.at += usize::from(negated);
+        if !self.eat_name("in") {
+            return Ok(None);
+        }
+        let found = self.list()?.contains(&left);
+        Ok(Some(found != negated))
+    }
+
+    /// `(1, 2)`, `[1, 2]` or `range(5)`.
+    pub(super) fn list(&mut self) -> Result<Vec<i128>> {
+        const ITEMS_MAX: i128 = 10_000;
+        if self.eat_name("range") {
+            if !self.eat("(") {
+                return self.unsupported("range without its parenthesis");
+            }
+            let bounds = self.items(")")?;
+            let (from, to, step) = match bounds[..] {
+                [to] => (0, to, 1),
+                [from, to] => (from, to, 1),
+                [from, to, step] if step > 0 => (from, to, step),
+                _ => return self.unsupported("this range"),
+            };
+            if to.saturating_sub(from) / step > ITEMS_MAX {
+                return self.unsupported("a range that is this long");
+            }
+            let items = std::iter::successors(Some(from), |item| item.checked_add(step));
+            return Ok(items.take_while(|item| *item < to).collect());
+        }
+        let close = match (self.eat("("), self.eat("[")) {
+            (true, _) => ")",
+            (_, true) => "]",
+            _ => return self.unsupported("something that is no list of numbers"),
+        };
+        self.items(close)
+    }
+
+    fn items(&mut self, close: &str) -> Result<Vec<i128>> {
+        let mut items = Vec::new();
+        while !self.eat(close) {
+            items.push(self.expression()?);
+            if !self.eat(",") && !matches!(self.peek(), Some(Token::Op(op)) if *op == close) {
+                return self.unsupported("this list");
+            }
+        }
+        Ok(items)
     }
 
     fn ranked(&mut self, rank: usize) -> Result<i128> {
@@ -326,7 +368,8 @@ fn token_text(token: &Token) -> String {
         Token::Name(name) => name.clone(),
         Token::Str(text) => format!("'{text}'"),
         Token::Op(op) => (*op).to_owned(),
-        Token::End => "the end of the statement".to_owned(),
+        Token::End | Token::Semicolon => "the end of the statement".to_owned(),
+        Token::Indent | Token::Dedent => "another indentation".to_owned(),
     }
 }
 
@@ -360,11 +403,60 @@ mod tests {
     }
 
     #[test]
+    fn conditions_choose_what_runs() {
+        let block = "\
+if tcpi_snd_cwnd > 20:
+    assert False
+elif tcpi_snd_cwnd == 10:
+    x = 1
+    if x:
+        # what is nested
+        x += 1
+
+    y = x
+else:
+    no_such()
+z = 5 if x == 2 else 6
+if x == 3: y = 7; assert 0
+assert x in (1, 2, 3) and x not in [4]";
+        let vars = run(block).unwrap();
+        assert_eq!((vars["x"], vars["y"], vars["z"]), (2, 2, 5));
+        let failing = run("if 1:\n  if 0: pass\n  else:\n    assert tcpi_snd_cwnd == 9");
+        assert!(matches!(failing, Err(Stop::Assertion { .. })));
+    }
+
+    #[test]
+    fn loops_run_as_often_as_they_should() {
+        let block = "\
+n = 0
+for i in range(10):
+    if i == 2: continue
+    if i == 5:
+        break
+    n += i
+total = 0
+for i in (1, 2): total += i
+while total < 100:
+    total *= 2
+for i in range(3, 9, 5): pass";
+        let vars = run(block).unwrap();
+        assert_eq!((vars["n"], vars["total"], vars["i"]), (8, 192, 8));
+    }
+
+    #[test]
     fn what_is_not_there_is_never_a_pass() {
         for text in [
             "import os",
             "assert no_such",
-            "if 1: pass",
+            "if 1 pass",
+            "if no_such: pass",
+            "while True: pass",
+            "for x in y: pass",
+            "else: pass",
+            "break",
+            "def f(): pass",
+            "if 1:\n    x = 1\n  y = 2",
+            "x = 1 if 2",
             "assert f(1)",
             "x[0] = 1",
             "assert (1, 2)",
@@ -381,7 +473,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn no_text_makes_it_panic(text in "([-+*/%<>=()!&|~0-9 \n;]|assert|x|not|and|'|min\\(){0,40}") {
+        fn no_text_makes_it_panic(text in "([-+*/%<>=()!&|~0-9 \n;:\\[]|assert |x|not |and|'|min\\(|if |else:|for x in |while |\n  ){0,40}") {
             let _ = run(&text);
         }
     }

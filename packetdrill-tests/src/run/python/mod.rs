@@ -3,6 +3,7 @@
 
 mod eval;
 mod lex;
+mod statement;
 
 use std::collections::HashMap;
 
