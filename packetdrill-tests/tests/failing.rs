@@ -110,6 +110,8 @@ fn what_is_not_supported_is_an_error_and_never_a_pass() {
         "+0 %{ assert tcpi_no_such_field == 0 }%",
         "+0 `tc qdisc add dev tun0 root fq`",
         "+0 `sysctl -q net.ipv4.no_such_setting=1`",
+        "+0 setsockopt(3, SOL_SOCKET, SO_BUSY_POLL, [1], 4) = 0",
+        "+0 < gre: . 1:1(0) ack 1",
         "+0 splice(3, NULL, 4, NULL, 1, 0) = 1",
         "+0 close(3) = NO_SUCH_NAME",
     ];

@@ -29,7 +29,7 @@ use crate::report::{Failure, Row};
 pub use config::{Config, IpVersion};
 use flow::Flows;
 pub use setup::set_defaults;
-pub use target::{Addresses, Handle, Received, Sent, SettingError, SysResult, Target};
+pub use target::{Addresses, Control, Handle, Received, Sent, SettingError, SysResult, Target};
 pub use wire::{Datagram, Segment, Transport};
 
 /// Lines of history that a failure shows.

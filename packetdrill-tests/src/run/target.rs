@@ -36,6 +36,19 @@ pub struct Received {
     pub flags: i32,
     /// Who sent it, of a datagram.
     pub source: Option<SocketAddr>,
+    /// What came beside it.
+    pub control: Vec<Control>,
+}
+
+/// A control message (cmsg(3)).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Control {
+    /// `cmsg_level`.
+    pub level: i32,
+    /// `cmsg_type`.
+    pub kind: i32,
+    /// `cmsg_data`, as the kernel lays it out. Times in it count from the start of the script.
+    pub data: Vec<u8>,
 }
 
 /// Why a setting could not be set.

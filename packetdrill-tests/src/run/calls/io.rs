@@ -4,7 +4,8 @@
 use std::net::SocketAddr;
 
 use super::super::pattern;
-use super::{Args, Attempt, Progress, Returned, Row, Runner, Socket, arg, values};
+use super::super::target::Received;
+use super::{Args, Attempt, Progress, Returned, Row, Runner, Socket, arg, control, values};
 use crate::ast::Expr;
 use nix::errno::Errno;
 
@@ -15,6 +16,9 @@ struct Io {
     len: usize,
     flags: i32,
     address: Option<SocketAddr>,
+    /// What a script says of a message: its flags, and what comes or goes beside it.
+    msg_flags: Option<i32>,
+    control: Option<Vec<control::Message>>,
 }
 
 impl Runner<'_> {
@@ -26,6 +30,13 @@ impl Runner<'_> {
     ) -> Args<Attempt> {
         let fd = values::int(arg(args, 0)?)?;
         let mut io = arguments(name, args)?;
+        if io
+            .control
+            .as_ref()
+            .is_some_and(|control| !control.is_empty())
+        {
+            return Err("control messages to send are not supported".to_owned());
+        }
         io.address = io.address.map(|address| self.config.for_socket(address));
         let socket = match self.socket(fd) {
             Ok(socket) => socket,
@@ -156,6 +167,7 @@ impl Runner<'_> {
         // Neither the urgent byte nor a report is waited for.
         let never_waits = libc::MSG_DONTWAIT | libc::MSG_OOB | libc::MSG_ERRQUEUE;
         let blocking = !socket.nonblock && io.flags & never_waits == 0;
+        let errors = io.flags & libc::MSG_ERRQUEUE != 0;
         let all = io.flags & libc::MSG_WAITALL != 0 && io.flags & libc::MSG_PEEK == 0;
         let ask = io.len - progress.moved;
         let flags = io.flags & !libc::MSG_WAITALL;
@@ -166,9 +178,14 @@ impl Runner<'_> {
             Err(errno) => return Ok(Err(errno).into()),
         };
         let offset = if socket.stream { socket.received } else { 0 };
-        let row = content_row(&io, progress.moved, offset, &received.data);
+        let row = match errors {
+            // The packet that a report is about, headers and all.
+            true => None,
+            false => content_row(&io, progress.moved, offset, &received.data),
+        };
         if let Some(socket) = self.socket_mut(fd)
             && io.flags & libc::MSG_PEEK == 0
+            && !errors
         {
             socket.received += received.len as u64;
         }
@@ -179,8 +196,24 @@ impl Runner<'_> {
         }
         Ok(Attempt::Done(Returned {
             value: Ok(progress.moved as i64),
-            rows: row.into_iter().collect(),
+            rows: row
+                .into_iter()
+                .chain(self.message_rows(&io, &received))
+                .collect(),
         }))
+    }
+
+    /// What came beside the data, compared with what the script says of it.
+    fn message_rows(&self, io: &Io, received: &Received) -> Vec<Row> {
+        let flags = io.msg_flags.map(|wanted| {
+            let text = |flags: i32| format!("{flags:#x}");
+            Row::new("msg_flags", text(wanted), text(received.flags))
+        });
+        let control = io.control.iter();
+        let tolerance = self.config.tolerance;
+        let control =
+            control.flat_map(|wanted| control::rows(wanted, &received.control, tolerance));
+        flags.into_iter().chain(control).collect()
     }
 }
 
@@ -223,19 +256,24 @@ fn arguments(name: &str, args: &[Expr]) -> Args<Io> {
                 Some(expr) if name == "sendto" => values::address(expr)?.map(SocketAddr::V4),
                 _ => None,
             },
+            msg_flags: None,
+            control: None,
         }),
         "readv" | "writev" => gather(values::iovec(arg(args, 1)?)?, 0),
         _ => {
             let Expr::Struct(fields) = arg(args, 1)? else {
                 return Err("a msghdr is needed here".to_owned());
             };
-            if let Some(control) = values::field(fields, "msg_control")
-                && *control != Expr::Array(Vec::new())
-            {
-                return Err("control messages are not supported".to_owned());
-            }
             let iov = values::field(fields, "msg_iov").ok_or("a msghdr needs msg_iov")?;
             let mut io = gather(values::iovec(iov)?, flags(2)?)?;
+            io.msg_flags = match values::field(fields, "msg_flags") {
+                None | Some(Expr::Ellipsis) => None,
+                Some(expr) => Some(values::int32(expr)?),
+            };
+            io.control = match values::field(fields, "msg_control") {
+                None | Some(Expr::Ellipsis) => None,
+                Some(expr) => Some(control::messages(expr)?),
+            };
             if let Some(address) = values::field(fields, "msg_name") {
                 io.address = values::address(address)?.map(SocketAddr::V4);
             }
@@ -264,5 +302,7 @@ fn gather(parts: Vec<values::Buffer>, flags: i32) -> Args<Io> {
         len,
         flags,
         address: None,
+        msg_flags: None,
+        control: None,
     })
 }

@@ -3,6 +3,7 @@
 //! A call is attempted, and if it would block it is attempted again whenever something has happened,
 //! until it returns. So a script can hold several blocking calls open.
 
+mod control;
 mod io;
 mod names;
 mod options;
@@ -248,6 +249,11 @@ impl Runner<'_> {
             Expr::Ellipsis => None,
             expr => Some(values::int(expr).map_err(|message| Failure::error(pos, message))?),
         };
+        if wanted.is_some_and(|wanted| wanted >= 0)
+            && let Some(lack) = self.lacks(call, &returned.value)
+        {
+            return Err(Box::new(Failure::error(pos, lack)));
+        }
         match (wanted, &call.errno, &returned.value) {
             (Some(-1), Some(name), value) => {
                 let errno = symbols::errno(name)
@@ -273,6 +279,29 @@ impl Runner<'_> {
             "the call returned something else",
             rows,
         ))
+    }
+
+    /// What a script asks for that netstack does not have: that is no difference in behaviour. (The host's
+    /// kernel is the oracle: what it refuses is what Linux does.)
+    fn lacks(&self, call: &Call, value: &Result<i64, Errno>) -> Option<String> {
+        let what = match (call.name.as_str(), value) {
+            ("setsockopt" | "getsockopt", Err(Errno::ENOPROTOOPT)) => match call.args.get(2)? {
+                Expr::Word(name) => format!("the socket option {name}"),
+                _ => "this socket option".to_owned(),
+            },
+            ("socket", Err(Errno::EPROTONOSUPPORT | Errno::EAFNOSUPPORT)) => {
+                "sockets of this kind".to_owned()
+            }
+            (name, Err(Errno::EOPNOTSUPP)) if name.starts_with("send") => {
+                "these flags of a call that sends".to_owned()
+            }
+            (name, Err(Errno::EOPNOTSUPP)) if name.starts_with("recv") => {
+                "these flags of a call that receives".to_owned()
+            }
+            _ => return None,
+        };
+        let virtual_time = self.target.is_virtual();
+        virtual_time.then(|| format!("the stack under test does not have {what}"))
     }
 
     fn socket(&self, fd: i64) -> Result<Socket, Errno> {

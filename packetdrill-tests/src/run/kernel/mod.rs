@@ -6,9 +6,9 @@ mod sys;
 use std::fs;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
-use super::target::{Addresses, Handle, Received, Sent, SettingError, SysResult, Target};
+use super::target::{Addresses, Control, Handle, Received, Sent, SettingError, SysResult, Target};
 use super::tcp_info;
 use crate::ast::Micros;
 use nix::errno::Errno;
@@ -27,6 +27,8 @@ const PACKET_MAX: usize = 65_535 + 64;
 pub struct Kernel {
     tun: Iface,
     start: Instant,
+    /// The wall clock then, in nanoseconds since 1970.
+    wall_start: i128,
     sockets: Vec<Option<OwnedFd>>,
     /// Given to each new socket: the host's default may be another, and a namespace may be refused one.
     congestion: String,
@@ -44,9 +46,26 @@ impl Kernel {
         Ok(Self {
             tun,
             start: Instant::now(),
+            wall_start: SystemTime::now()
+                .duration_since(SystemTime::UNIX_EPOCH)
+                .map_or(0, |since| since.as_nanos() as i128),
             sockets: Vec::new(),
             congestion: "cubic".to_owned(),
         })
+    }
+
+    /// Control messages with times, counted from the start of the script.
+    fn since_start(&self, level: i32, kind: i32, mut data: Vec<u8>) -> Vec<u8> {
+        const SECOND: i128 = 1_000_000_000;
+        if (level, kind) != (libc::SOL_SOCKET, libc::SO_TIMESTAMPING) || data.len() < 16 {
+            return data;
+        }
+        let word = |at: usize| i64::from_ne_bytes(data[at..at + 8].try_into().unwrap_or_default());
+        let since = i128::from(word(0)) * SECOND + i128::from(word(8)) - self.wall_start;
+        let (seconds, nanos) = (since.div_euclid(SECOND), since.rem_euclid(SECOND));
+        data[..8].copy_from_slice(&(seconds as i64).to_ne_bytes());
+        data[8..16].copy_from_slice(&(nanos as i64).to_ne_bytes());
+        data
     }
 
     fn fd(&self, handle: Handle) -> SysResult<BorrowedFd<'_>> {
@@ -213,19 +232,23 @@ impl Target for Kernel {
     }
 
     fn recv(&mut self, handle: Handle, len: usize, flags: i32) -> SysResult<Received> {
-        let fd = self.fd(handle)?.as_raw_fd();
-        let mut data = vec![0; len];
-        let count = so::recv(fd, &mut data, MsgFlags::from_bits_retain(flags))?;
-        data.truncate(count);
+        let message = sys::receive(self.fd(handle)?, len, flags)?;
+        let mut received = Received {
+            data: message.data,
+            len: message.len,
+            flags: message.flags,
+            source: None,
+            control: Vec::new(),
+        };
         // MSG_TRUNC on a stream throws the bytes away unseen.
         if flags & libc::MSG_TRUNC != 0 {
-            data.clear();
+            received.data.clear();
         }
-        Ok(Received {
-            data,
-            len: count,
-            ..Received::default()
-        })
+        for (level, kind, data) in message.control {
+            let data = self.since_start(level, kind, data);
+            received.control.push(Control { level, kind, data });
+        }
+        Ok(received)
     }
 
     fn shutdown(&mut self, handle: Handle, how: i32) -> SysResult<()> {

@@ -64,6 +64,60 @@ pub(super) fn get_option(
     Ok(value)
 }
 
+/// What recvmsg(2) gives.
+pub(super) struct Message {
+    /// The bytes, as many as there is room for.
+    pub(super) data: Vec<u8>,
+    /// What the call returned.
+    pub(super) len: usize,
+    /// MSG_ flags.
+    pub(super) flags: i32,
+    /// Level, type and bytes of each control message.
+    pub(super) control: Vec<(i32, i32, Vec<u8>)>,
+}
+
+/// recvmsg(2) into a buffer of `len` bytes.
+pub(super) fn receive(fd: BorrowedFd<'_>, len: usize, flags: i32) -> Result<Message, Errno> {
+    /// Room for control messages, in words so that they are aligned.
+    const CONTROL_WORDS: usize = 128;
+    let mut data = vec![0_u8; len];
+    let mut control = [0_u64; CONTROL_WORDS];
+    let mut part = libc::iovec {
+        iov_base: data.as_mut_ptr().cast(),
+        iov_len: data.len(),
+    };
+    // SAFETY: integers and pointers, for which zero is a value.
+    let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
+    message.msg_iov = &raw mut part;
+    message.msg_iovlen = 1;
+    message.msg_control = control.as_mut_ptr().cast();
+    message.msg_controllen = size_of_val(&control);
+    // SAFETY: the header describes `data` and `control`, which outlive the call.
+    let count = unsafe { libc::recvmsg(fd.as_raw_fd(), &raw mut message, flags) };
+    let count = Errno::result(count)? as usize;
+    data.truncate(count);
+    let mut found = Vec::new();
+    // SAFETY: the kernel has filled the header; it lies in `control`.
+    let mut next = unsafe { libc::CMSG_FIRSTHDR(&raw const message) };
+    // SAFETY: not null, so a header that the macros have found within the length that the kernel set.
+    while let Some(header) = unsafe { next.as_ref() } {
+        // SAFETY: computes an offset only.
+        let head = unsafe { libc::CMSG_LEN(0) } as usize;
+        let len = header.cmsg_len.saturating_sub(head);
+        // SAFETY: the data of a message that the kernel wrote: `len` bytes behind its header.
+        let bytes = unsafe { std::slice::from_raw_parts(libc::CMSG_DATA(next), len) };
+        found.push((header.cmsg_level, header.cmsg_type, bytes.to_vec()));
+        // SAFETY: as above; null behind the last.
+        next = unsafe { libc::CMSG_NXTHDR(&raw const message, next) };
+    }
+    Ok(Message {
+        data,
+        len: count,
+        flags: message.msg_flags,
+        control: found,
+    })
+}
+
 /// What a socket is ready for now, POLLRDHUP included.
 pub(super) fn poll_now(fd: BorrowedFd<'_>) -> i16 {
     let mut entry = libc::pollfd {

@@ -169,7 +169,7 @@ fn recv_urgent(stack: &mut Stack, id: SocketId, len: usize, peek: bool) -> SysRe
         len: data.len(),
         data,
         flags: libc::MSG_OOB,
-        source: None,
+        ..Received::default()
     })
 }
 
@@ -190,6 +190,7 @@ fn recv_datagram(stack: &mut Stack, id: SocketId, len: usize, flags: i32) -> Sys
         },
         flags: if whole > len { libc::MSG_TRUNC } else { 0 },
         source: Some(datagram.from),
+        control: Vec::new(),
         data,
     })
 }
