@@ -230,17 +230,15 @@ impl Args {
     /// # Errors
     /// An option whose value makes no sense.
     pub(crate) fn config(&self, version: IpVersion) -> Result<Config, String> {
-        let mut config = Config {
-            defines: self.defines.clone(),
-            ..Config::default()
-        };
+        let mut config = Config::default();
+        config.defines.clone_from(&self.defines);
         config.set_ip_version(version);
+        if self.classic {
+            config.be_classic();
+        }
         if self.kernel {
             config.tolerance = 150_000;
             config.tolerance_percent = 12.5;
-        }
-        if self.classic {
-            config.be_classic();
         }
         config.tolerance = self.tolerance_usecs.unwrap_or(config.tolerance);
         config.tolerance_percent = self.tolerance_percent.unwrap_or(config.tolerance_percent);

@@ -30,6 +30,9 @@ pub struct Config {
     pub defines: Vec<(String, String)>,
     /// Outgoing TS echoes are not compared (the classic tool never did).
     pub ignore_ecr: bool,
+    /// The version is decided: what a script says of it, and addresses of the other family, is passed
+    /// over.
+    pub version_is_given: bool,
 }
 
 impl Default for Config {
@@ -49,6 +52,7 @@ impl Default for Config {
             lenient: false,
             defines: Vec::new(),
             ignore_ecr: false,
+            version_is_given: false,
         }
     }
 }
@@ -84,12 +88,21 @@ impl Config {
             "mtu" => self.addresses.mtu = number(value()?)?,
             "bind_port" => self.addresses.local.set_port(number(value()?)?),
             "connect_port" => self.addresses.remote.set_port(number(value()?)?),
-            "local_ip" => self.addresses.local.set_ip(number(value()?)?),
+            "local_ip" => {
+                let address = number(value()?)?;
+                if self.is_of_this_version(address) {
+                    self.addresses.local.set_ip(address);
+                }
+            }
             "remote_ip" => {
                 let text = value()?;
                 let address = text.split_once('/').map_or(text, |(address, _)| address);
-                self.addresses.remote.set_ip(number(address)?);
+                let address = number(address)?;
+                if self.is_of_this_version(address) {
+                    self.addresses.remote.set_ip(address);
+                }
             }
+            "ip_version" if self.version_is_given => {}
             "ip_version" => self.set_ip_version(value()?.parse()?),
             // The peer's route and the capture link make no difference here.
             "gateway_ip" | "netmask_ip" | "send_omit_free" | "speed" | "mss" | "is_anyip" => {}
@@ -177,6 +190,7 @@ impl Config {
     /// their addresses, and with the names that they define for the version. What is defined already
     /// stays.
     pub fn be_classic(&mut self) {
+        self.version_is_given = true;
         self.lenient = true;
         self.ignore_ecr = true;
         self.tolerance_percent = 12.5;
@@ -197,6 +211,10 @@ impl Config {
         ] {
             self.defines.push((name.to_owned(), text.to_owned()));
         }
+    }
+
+    fn is_of_this_version(&self, address: IpAddr) -> bool {
+        !self.version_is_given || address.is_ipv6() == (self.ip_version == IpVersion::V6)
     }
 
     /// The address as sockets of this version name it.
