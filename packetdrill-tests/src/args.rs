@@ -25,6 +25,11 @@ pub(crate) struct Args {
     #[arg(long)]
     pub(crate) kernel: bool,
 
+    /// Run over netstack and over this machine's kernel, and show only what differs between the two,
+    /// whatever the script expects (needs root, as --kernel).
+    #[arg(long, conflicts_with_all = ["kernel", "dry_run"])]
+    pub(crate) diff: bool,
+
     /// Only parse the scripts.
     #[arg(long, alias = "dry_run", conflicts_with = "kernel")]
     pub(crate) dry_run: bool,
@@ -70,7 +75,8 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE")]
     pub(crate) junit: Option<PathBuf>,
 
-    /// How many scripts run at a time [default: one for each CPU; 1 with --kernel, where time is real].
+    /// How many scripts run at a time [default: one for each CPU; 1 with --kernel and
+    /// --diff, where time is real].
     #[arg(short, long, value_name = "N")]
     pub(crate) jobs: Option<usize>,
 
@@ -177,6 +183,7 @@ const EXAMPLES: &str = "\
 Examples:
   packetdrill packetdrill-tests/scripts          all of our own scripts, with totals by topic
   packetdrill --kernel scripts/listen/row01.pkt  what does Linux do?
+  packetdrill --diff DIR                         where do netstack and Linux differ?
   packetdrill --ip-version all DIR               over IPv4, IPv6, and mapped addresses
   packetdrill --classic --ip-version all DIR     a collection written for the classic tool
   packetdrill --tap DIR                          for a harness; --junit FILE for a build server
@@ -222,21 +229,21 @@ impl Args {
     pub(crate) fn jobs(&self) -> usize {
         let cpus = || std::thread::available_parallelism().map_or(1, usize::from);
         self.jobs
-            .unwrap_or_else(|| if self.kernel { 1 } else { cpus() })
+            .unwrap_or_else(|| if self.kernel || self.diff { 1 } else { cpus() })
     }
 
-    /// How scripts are run over `version`.
+    /// How scripts are run over `version`, by netstack or by the host's kernel.
     ///
     /// # Errors
     /// An option whose value makes no sense.
-    pub(crate) fn config(&self, version: IpVersion) -> Result<Config, String> {
+    pub(crate) fn config(&self, version: IpVersion, kernel: bool) -> Result<Config, String> {
         let mut config = Config::default();
         config.defines.clone_from(&self.defines);
         config.set_ip_version(version);
         if self.classic {
             config.be_classic();
         }
-        if self.kernel {
+        if kernel {
             config.tolerance = 150_000;
             config.tolerance_percent = 12.5;
         }

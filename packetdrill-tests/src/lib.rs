@@ -8,10 +8,12 @@
 //! | [`run`] | the events against a target: clock, calls, packets, settings, assertions |
 //! | [`collect`] | which files a command line means |
 //! | [`suite`] | many scripts in parallel, results in order |
+//! | [`diff`] | netstack and the host's kernel side by side |
 //! | [`report`] | what went wrong, side by side; totals, TAP and JUnit |
 
 pub mod ast;
 pub mod collect;
+pub mod diff;
 pub mod lex;
 pub mod parse;
 pub mod report;

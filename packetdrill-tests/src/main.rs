@@ -10,6 +10,7 @@ use std::time::Instant;
 use args::Args;
 use clap::Parser;
 use packetdrill_tests::collect::scripts;
+use packetdrill_tests::diff::diff_file;
 use packetdrill_tests::report::{Totals, junit::Junit, tap};
 use packetdrill_tests::run::{Config, IpVersion};
 use packetdrill_tests::run_file;
@@ -38,20 +39,41 @@ fn run(args: &Args) -> Result<bool, String> {
     if cases.is_empty() {
         return Err("no script here is of this IP version".to_owned());
     }
-    let configs: Vec<(IpVersion, Config)> = versions
-        .iter()
-        .map(|version| Ok((*version, args.config(*version)?)))
-        .collect::<Result<_, String>>()?;
-    let config_of = |version| {
-        let found = configs.iter().find(|(known, _)| *known == version);
-        found.map_or_else(Config::default, |(_, config)| config.clone())
+    let ours = Configs::new(args, versions, args.kernel)?;
+    let linux = Configs::new(args, versions, true)?;
+    let one = |case: &Case| match args.diff {
+        true => diff_file(&case.path, ours.of(case.version), linux.of(case.version)),
+        false => run_file(&case.path, args.against(), ours.of(case.version)),
     };
-    let one = |case: &Case| run_file(&case.path, args.against(), &config_of(case.version));
     let mut printer = Printer::new(args, cases.len());
     suite::run(&cases, args.jobs(), one, |case, ended| {
         printer.result(case, &ended);
     });
     printer.finish()
+}
+
+/// How scripts are run, by version.
+struct Configs {
+    known: Vec<(IpVersion, Config)>,
+    other: Config,
+}
+
+impl Configs {
+    fn new(args: &Args, versions: &[IpVersion], kernel: bool) -> Result<Self, String> {
+        let known = versions
+            .iter()
+            .map(|version| Ok((*version, args.config(*version, kernel)?)))
+            .collect::<Result<_, String>>()?;
+        Ok(Self {
+            known,
+            other: Config::default(),
+        })
+    }
+
+    fn of(&self, version: IpVersion) -> &Config {
+        let found = self.known.iter().find(|(known, _)| *known == version);
+        found.map_or(&self.other, |(_, config)| config)
+    }
 }
 
 /// Tells results as they come, and their sum.

@@ -38,9 +38,14 @@ pub struct Failure {
     pub summary: String,
     /// What was expected and what was seen.
     pub rows: Vec<Row>,
+    /// What the two columns of `rows` are called.
+    pub columns: [&'static str; 2],
     /// The traffic and calls before it, oldest first.
     pub history: Vec<String>,
 }
+
+/// What a script says, and what happened.
+const COLUMNS: [&str; 2] = ["expected", "seen"];
 
 /// One compared property.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -87,6 +92,7 @@ impl Failure {
             blame: Blame::Target,
             summary: summary.into(),
             rows,
+            columns: COLUMNS,
             history: Vec::new(),
         })
     }
@@ -98,6 +104,7 @@ impl Failure {
             blame: Blame::Script,
             summary: summary.into(),
             rows: Vec::new(),
+            columns: COLUMNS,
             history: Vec::new(),
         }
     }
@@ -141,13 +148,10 @@ impl Failure {
                 .unwrap_or(0)
         };
         let name = width(|row| row.name, "");
-        let expected = width(|row| &row.expected, "expected");
-        let seen = width(|row| &row.seen, "seen");
-        let _ = writeln!(
-            out,
-            "    {:name$}   {:expected$}   {:seen$}",
-            "", "expected", "seen"
-        );
+        let [left, right] = self.columns;
+        let expected = width(|row| &row.expected, left);
+        let seen = width(|row| &row.seen, right);
+        let _ = writeln!(out, "    {:name$}   {left:expected$}   {right:seen$}", "");
         for row in &self.rows {
             let mark = if row.agrees { "" } else { "   <-- differs" };
             let line = format!(

@@ -50,8 +50,11 @@ enum Step {
     Defaults,
     /// One setting.
     Set(String, String),
-    /// `nstat`, and with a name `nstat | grep NAME`: that counter must have moved.
-    Counters(Option<String>),
+    /// `nstat`, and with a name `nstat | grep NAME`: that counter must have moved, by the number if
+    /// there is one (`| grep " 3 "`).
+    Counters(Option<(String, Option<u64>)>),
+    /// `ethtool -K tun0 tso off gso off`: the link takes no super-packets.
+    SuperPackets(bool),
     /// `A || B`: the second if the first fails.
     Either(Vec<Step>, Vec<Step>),
     /// `ip tcp_metrics flush`.
@@ -79,7 +82,7 @@ impl Runner<'_> {
         let steps = steps(&command.text).map_err(|message| Failure::error(command.pos, message))?;
         for step in steps {
             match &step {
-                Step::Counters(name) => self.look_at_counters(command.pos, name.as_deref())?,
+                Step::Counters(wanted) => self.look_at_counters(command.pos, wanted.as_ref())?,
                 step => self
                     .step(step)
                     .map_err(|message| Failure::error(command.pos, message))?,
@@ -95,6 +98,7 @@ impl Runner<'_> {
                 let tried = first.iter().try_for_each(|step| self.step(step));
                 tried.or_else(|_| second.iter().try_for_each(|step| self.step(step)))
             }
+            Step::SuperPackets(on) => self.target.take_super_packets(*on),
             Step::ForgetPeers => self.target.forget_peers(),
             Step::Defaults => set_defaults(self.target),
             Step::Set(name, value) => match self.target.set(name, value) {
@@ -109,23 +113,42 @@ impl Runner<'_> {
 }
 
 impl Runner<'_> {
-    fn look_at_counters(&mut self, pos: Pos, name: Option<&str>) -> Outcome {
+    fn look_at_counters(&mut self, pos: Pos, wanted: Option<&(String, Option<u64>)>) -> Outcome {
         let now = self.target.counters();
         let now = now.map_err(|message| Failure::error(pos, message))?;
         let now: HashMap<String, u64> = now.into_iter().collect();
         let before = std::mem::replace(&mut self.counters, now);
-        let Some(name) = name else {
+        let Some((name, by)) = wanted else {
             return Ok(());
         };
-        let moved = |(found, value): (&String, &u64)| {
-            found.contains(name) && before.get(found).copied().unwrap_or(0) != *value
-        };
-        if self.counters.iter().any(moved) {
-            Ok(())
-        } else {
-            let rows = vec![Row::new("counter", format!("{name} moves"), "it has not")];
-            Err(Failure::mismatch(pos, "a counter has not moved", rows))
+        let found = self
+            .counters
+            .iter()
+            .filter(|(found, _)| found.contains(name));
+        let moves: Vec<u64> = found
+            .map(|(found, value)| value.wrapping_sub(before.get(found).copied().unwrap_or(0)))
+            .collect();
+        if moves.is_empty() {
+            let message = format!("the stack under test has no counter {name}");
+            return Err(Box::new(Failure::error(pos, message)));
         }
+        if moves
+            .iter()
+            .any(|by_now| by.map_or(*by_now != 0, |by| by == *by_now))
+        {
+            return Ok(());
+        }
+        let wanted = by.map_or("moves".to_owned(), |by| format!("moves by {by}"));
+        let rows = vec![Row::new(
+            "counter",
+            format!("{name} {wanted}"),
+            format!("{moves:?}"),
+        )];
+        Err(Failure::mismatch(
+            pos,
+            "a counter has moved otherwise",
+            rows,
+        ))
     }
 }
 
@@ -154,12 +177,22 @@ fn steps(text: &str) -> Result<Vec<Step>, String> {
         };
         let name = program.rsplit('/').next().unwrap_or_default();
         match name {
-            "defaults.sh" => all.push(Step::Defaults),
+            "defaults.sh" => {
+                all.push(Step::Defaults);
+                // The kernel's own collection, which has it beside its scripts.
+                if program == "./defaults.sh" {
+                    let name = "net.ipv4.tcp_fastopen".to_owned();
+                    all.push(Step::Set(name, "0x3".to_owned()));
+                }
+            }
             "sysctl" => all.extend(assignments(args, '.')?),
             "set_sysctls.py" => all.extend(assignments(args, '/')?),
             "nstat" => all.push(counters(&words)?),
             "echo" => return Err(format!("'{}' is not supported", line.trim())),
             "true" => all.push(Step::Nothing),
+            "ethtool" => all.push(offload(args)?),
+            // No queue holds packets back here, as pfifo does not.
+            "tc" if is_pfifo(args) => all.push(Step::Nothing),
             "ip" if line.contains("tcp_metrics flush") => all.push(Step::ForgetPeers),
             _ if name.starts_with("sysctl_restore") => all.push(Step::Nothing),
             _ => return Err(format!("the command '{}' is not supported", line.trim())),
@@ -172,8 +205,16 @@ fn steps(text: &str) -> Result<Vec<Step>, String> {
 fn counters(words: &[String]) -> Result<Step, String> {
     match words {
         [_] => Ok(Step::Counters(None)),
+        [_, reset] if reset == "-n" => Ok(Step::Counters(None)),
         [_, pipe, grep, name] if pipe == "|" && grep == "grep" => {
-            Ok(Step::Counters(Some(name.clone())))
+            Ok(Step::Counters(Some((name.clone(), None))))
+        }
+        [_, pipe, grep, name, pipe2, grep2, quiet @ .., number]
+            if [pipe, pipe2] == ["|"; 2] && [grep, grep2] == ["grep"; 2] && quiet.len() <= 1 =>
+        {
+            let number = number.trim().parse();
+            let number = number.map_err(|_| format!("'{}' is not supported", words.join(" ")))?;
+            Ok(Step::Counters(Some((name.clone(), Some(number)))))
         }
         _ => Err(format!("'{}' is not supported", words.join(" "))),
     }
@@ -194,9 +235,62 @@ fn assignments(args: &[String], separator: char) -> Result<Vec<Step>, String> {
         } else {
             name.to_owned()
         };
-        steps.push(Step::Set(name, value.to_owned()));
+        steps.push(Step::Set(name, arithmetic(value)?));
     }
     Ok(steps)
+}
+
+/// Replaces each `$((2*3))` of a shell by its product.
+fn arithmetic(value: &str) -> Result<String, String> {
+    let mut out = String::new();
+    let mut rest = value;
+    while let Some((before, after)) = rest.split_once("$((") {
+        let (product, after) = after
+            .split_once("))")
+            .ok_or_else(|| format!("'{value}' is not supported"))?;
+        let factors = product
+            .split('*')
+            .map(|factor| factor.trim().parse::<u64>());
+        let product = factors.into_iter().try_fold(1_u64, |product, factor| {
+            factor.ok().and_then(|factor| product.checked_mul(factor))
+        });
+        let product = product.ok_or_else(|| format!("'{value}' is not supported"))?;
+        out.push_str(before);
+        out.push_str(&product.to_string());
+        rest = after;
+    }
+    out.push_str(rest);
+    Ok(out)
+}
+
+/// `-K DEVICE tso off gso off`.
+fn offload(args: &[String]) -> Result<Step, String> {
+    let unsupported = || format!("'ethtool {}' is not supported", args.join(" "));
+    let [change, _device, features @ ..] = args else {
+        return Err(unsupported());
+    };
+    let known = |pair: &[String]| match pair {
+        [name, on] if name == "tso" || name == "gso" => match on.as_str() {
+            "on" => Some(true),
+            "off" => Some(false),
+            _ => None,
+        },
+        _ => None,
+    };
+    let states: Option<Vec<bool>> = features.chunks(2).map(known).collect();
+    match states {
+        Some(states) if change == "-K" && !states.is_empty() => {
+            Ok(Step::SuperPackets(states.into_iter().all(|on| on)))
+        }
+        _ => Err(unsupported()),
+    }
+}
+
+/// `qdisc add dev DEVICE root pfifo`, without a limit.
+fn is_pfifo(args: &[String]) -> bool {
+    matches!(args, [qdisc, verb, dev, _, root, kind]
+        if qdisc == "qdisc" && (verb == "add" || verb == "replace")
+            && dev == "dev" && root == "root" && kind == "pfifo")
 }
 
 /// Splits at blanks outside quotes, which are dropped.
@@ -243,8 +337,33 @@ mod tests {
         );
         assert_eq!(
             steps("nstat | grep TcpExtX > /dev/null 2>&1").unwrap(),
-            [Step::Counters(Some("TcpExtX".to_owned()))]
+            [Step::Counters(Some(("TcpExtX".to_owned(), None)))]
         );
+        assert_eq!(
+            steps("nstat -n\nnstat | grep TcpExtX | grep -q \" 3 \"").unwrap(),
+            [
+                Step::Counters(None),
+                Step::Counters(Some(("TcpExtX".to_owned(), Some(3))))
+            ]
+        );
+        assert_eq!(
+            steps("sysctl -q a.b=\"1 $((15*1024*1024)) $((2 * 3))\"").unwrap(),
+            [set("a.b", "1 15728640 6")]
+        );
+        assert_eq!(
+            steps("ethtool -K tun0 tso off gso off\ntc qdisc add dev tun0 root pfifo").unwrap(),
+            [Step::SuperPackets(false), Step::Nothing]
+        );
+        let of_kernel = steps("./defaults.sh").unwrap();
+        assert_eq!(of_kernel[1], set("net.ipv4.tcp_fastopen", "0x3"));
+        for refused in [
+            "ethtool -K tun0 gro off",
+            "tc qdisc add dev tun0 root pfifo limit 0",
+            "sysctl a.b=$((x*2))",
+            "nstat | wc -l",
+        ] {
+            assert!(steps(refused).is_err(), "{refused}");
+        }
         let either = Step::Either(vec![set("a.b", "1")], vec![Step::ForgetPeers]);
         let text = "sysctl -q a.b=1 &> /dev/null ||\\\n ip tcp_metrics flush all";
         assert_eq!(steps(text).unwrap(), [either]);

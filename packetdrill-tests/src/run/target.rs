@@ -106,6 +106,12 @@ pub trait Target {
     /// The target itself has failed.
     fn forget_peers(&mut self) -> Result<(), String>;
 
+    /// Whether the link takes packets that are larger than its MTU (TSO and GSO), as it does at first.
+    ///
+    /// # Errors
+    /// The target itself has failed.
+    fn take_super_packets(&mut self, on: bool) -> Result<(), String>;
+
     /// The SNMP counters by the names of nstat (`TcpExtListenDrops`).
     ///
     /// # Errors

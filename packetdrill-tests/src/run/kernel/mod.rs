@@ -41,7 +41,7 @@ impl Kernel {
     /// What is missing (root, /dev/net/tun, iproute2).
     pub fn new(addresses: &Addresses) -> Result<Self, String> {
         let tun = namespace::enter(addresses)?;
-        sys::enable_offload(namespace::fd(&tun))
+        sys::set_offload(namespace::fd(&tun), true)
             .map_err(|errno| format!("the TUN device takes no super-packets: {errno}"))?;
         Ok(Self {
             tun,
@@ -161,6 +161,11 @@ impl Target for Kernel {
 
     fn forget_peers(&mut self) -> Result<(), String> {
         namespace::ip("tcp_metrics flush all")
+    }
+
+    fn take_super_packets(&mut self, on: bool) -> Result<(), String> {
+        sys::set_offload(namespace::fd(&self.tun), on)
+            .map_err(|errno| format!("super-packets of the TUN device: {errno}"))
     }
 
     fn counters(&self) -> Result<Vec<(String, u64)>, String> {

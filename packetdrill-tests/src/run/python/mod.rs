@@ -55,11 +55,24 @@ impl Runner<'_> {
             let fields = info.into_iter();
             names.extend(fields.map(|(name, value)| (name.to_owned(), i128::from(value))));
         }
+        if let Some(handle) = self.current_socket() {
+            // What SO_MEMINFO calls so is what these options give.
+            for (name, option) in [
+                ("SK_MEMINFO_RCVBUF", libc::SO_RCVBUF),
+                ("SK_MEMINFO_SNDBUF", libc::SO_SNDBUF),
+            ] {
+                let value = self.target.get_option(handle, libc::SOL_SOCKET, option, 4);
+                if let Some(bytes) = value.ok().and_then(|value| value.try_into().ok()) {
+                    let value = i128::from(i32::from_ne_bytes(bytes));
+                    names.insert(name.to_owned(), value);
+                }
+            }
+        }
         names.extend(self.vars.drain());
         let result = Evaluator::run(&code.text, &mut names);
         self.vars = names
             .into_iter()
-            .filter(|(name, _)| !name.starts_with("tcpi_"))
+            .filter(|(name, _)| !name.starts_with("tcpi_") && !name.starts_with("SK_"))
             .collect();
         result.map_err(|stop| match stop {
             Stop::Assertion { text, seen } => {

@@ -12,7 +12,8 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::target::{Addresses, Handle, Received, Sent, SettingError, SysResult, Target};
 use crate::ast::Micros;
-use netstack::buf::{RxBatch, RxPacket, TxBatch};
+use netstack::buf::{RxBatch, RxPacket, TxBatch, TxPacket};
+use netstack::link::segment::segment;
 use netstack::link::{DeviceCaps, MacAddr, Medium};
 use netstack::network::IfaceId;
 use netstack::network::addr::Cidr;
@@ -38,6 +39,8 @@ pub struct Netstack {
     stack: Stack,
     iface: IfaceId,
     now: Micros,
+    /// The link cuts super-packets before they are seen.
+    cuts: bool,
     sent: VecDeque<Sent>,
     /// Sockets by handle; `None` once closed.
     sockets: Vec<Option<SocketId>>,
@@ -74,6 +77,7 @@ impl Netstack {
             stack,
             iface,
             now: 0,
+            cuts: false,
             sent: VecDeque::new(),
             sockets: Vec::new(),
         })
@@ -98,11 +102,18 @@ impl Netstack {
             > 0
         {
             for packet in batch.drain(..) {
-                self.sent.push_back(Sent {
-                    at: self.now,
-                    bytes: packet.to_vec(),
-                    checksummed: packet.offload.checksum.is_none(),
-                });
+                let mut send = |packet: TxPacket| {
+                    self.sent.push_back(Sent {
+                        at: self.now,
+                        bytes: packet.to_vec(),
+                        checksummed: packet.offload.checksum.is_none(),
+                    });
+                };
+                if self.cuts {
+                    segment(packet, send);
+                } else {
+                    send(packet);
+                }
             }
         }
     }
@@ -176,6 +187,11 @@ impl Target for Netstack {
 
     fn forget_peers(&mut self) -> Result<(), String> {
         self.stack.tcp_forget_peers();
+        Ok(())
+    }
+
+    fn take_super_packets(&mut self, on: bool) -> Result<(), String> {
+        self.cuts = !on;
         Ok(())
     }
 
