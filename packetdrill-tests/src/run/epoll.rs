@@ -18,6 +18,8 @@ struct Watch {
     received: i64,
     /// There has been one since it was last reported.
     edge: bool,
+    /// Reported once with EPOLLONESHOT: not even errors are, until it is changed.
+    disarmed: bool,
 }
 
 /// What an instance watches, by descriptor.
@@ -94,13 +96,11 @@ impl Epoll {
     pub fn fires(&mut self, fd: i64, ready: i16) -> Option<u64> {
         let watch = self.watches.get_mut(&fd)?;
         let edges = watch.events & libc::EPOLLET != 0;
-        if ready == 0 || (edges && !watch.edge) {
+        if ready == 0 || watch.disarmed || (edges && !watch.edge) {
             return None;
         }
         watch.edge = false;
-        if watch.events & libc::EPOLLONESHOT != 0 {
-            watch.events = 0;
-        }
+        watch.disarmed = watch.events & libc::EPOLLONESHOT != 0;
         Some(watch.data)
     }
 }
@@ -128,7 +128,14 @@ mod tests {
         epoll.note(2, libc::POLLIN, 6);
         assert_eq!(epoll.fires(2, libc::POLLIN), Some(20), "more has come in");
         assert_eq!(epoll.fires(1, 0), None);
-        assert_eq!(epoll.watched()[2], (3, 0), "a single shot is disarmed");
+        assert_eq!(epoll.fires(3, libc::POLLERR), None, "a single shot is over");
+        let modify = libc::EPOLL_CTL_MOD;
+        epoll.control(modify, 3, one_shot, 30).expect("known");
+        assert_eq!(
+            epoll.fires(3, libc::POLLIN),
+            Some(30),
+            "until it is armed again"
+        );
         assert_eq!(
             epoll.control(libc::EPOLL_CTL_DEL, 4, 0, 0),
             Err(Errno::ENOENT)

@@ -4,6 +4,7 @@
 //! does. Time stands still until the runner lets it pass, and then jumps to the next thing to do.
 
 mod options;
+mod receipts;
 mod sockets;
 mod tcp_info;
 
@@ -244,6 +245,9 @@ impl Target for Netstack {
 
     fn recv(&mut self, handle: Handle, len: usize, flags: i32) -> SysResult<Received> {
         let id = self.id(handle)?;
+        if flags & libc::MSG_ERRQUEUE != 0 {
+            return receipts::take(&mut self.stack, id, len);
+        }
         sockets::recv(&mut self.stack, id, len, flags)
     }
 

@@ -103,6 +103,10 @@ fn tcp_option(level: i32, name: i32, value: &[u8]) -> SysResult<TcpOption> {
         (libc::SOL_SOCKET, libc::SO_RCVBUF) => TcpOption::ReceiveBuffer(positive?),
         (libc::SOL_SOCKET, libc::SO_SNDBUF) => TcpOption::SendBuffer(positive?),
         (libc::SOL_SOCKET, libc::SO_ZEROCOPY) => TcpOption::ZeroCopy(flag(number)?),
+        (libc::SOL_SOCKET, libc::SO_TIMESTAMPING) => {
+            TcpOption::TxStamps(super::receipts::stamps(number)?)
+        }
+        (libc::SOL_IP, libc::IP_RECVERR) => TcpOption::ReceiveErrors(on),
         (libc::SOL_SOCKET, libc::SO_OOBINLINE) => TcpOption::OobInline(on),
         (libc::SOL_SOCKET, libc::SO_RCVLOWAT) => TcpOption::ReceiveLowat(positive?),
         (libc::SOL_SOCKET, libc::SO_LINGER) => {
