@@ -53,7 +53,7 @@ pub(super) fn enter(addresses: &Addresses) -> Result<Iface, String> {
         format!("link set tun0 up mtu {mtu}"),
         match v6 {
             true => "-6 route add default dev tun0".to_owned(),
-            false => "route add 192.0.2.0/24 dev tun0".to_owned(),
+            false => "route add default dev tun0".to_owned(),
         },
     ] {
         ip(&line)?;
