@@ -200,6 +200,9 @@ A script in short:
 Times: 0.5 since the start, +0.5 after the event before, +0.1~+0.3 within a range, * whenever. A call
 that blocks has the time of its return: +0...0.2 read(4, ..., 10) = 10.
 %{ assert tcpi_snd_cwnd == 10 }% looks at TCP_INFO of the socket made or accepted last.
+recvmsg may say what comes beside the data: {msg_name(...)=..., msg_iov(1)=[{..., 10}], msg_flags=0,
+msg_control=[{cmsg_level=SOL_TCP, cmsg_type=TCP_CM_INQ, cmsg_data=9000}]}. CMSG_LEVEL_IP and
+CMSG_TYPE_RECVERR stand for SOL_IP and IP_RECVERR, or for those of IPv6.
 Ports before the flags (< 1001 > 8080 S 0:0(0), > 8080 > 1001 S. 0:0(0)) name a flow of its own, so
 that one script can hold several peers. A line in backticks (`sysctl -q net.ipv4.tcp_syncookies=0`)
 sets the setting of that name in the stack under test; nothing is given to a shell.

@@ -63,7 +63,7 @@ pub fn run_file(path: &Path, against: Against, config: &Config) -> (String, Verd
 /// # Errors
 /// Why it did not pass.
 pub fn run_text(source: &str, against: Against, config: &Config) -> Result<(), Box<Failure>> {
-    let script = parse::parse_with(source, &config.defines)
+    let script = parse::parse_with(source, &config.names())
         .map_err(|error| Failure::error(error.pos, error.message))?;
     let mut config = config.clone();
     config.apply(&script.options)?;

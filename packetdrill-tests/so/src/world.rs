@@ -238,12 +238,20 @@ impl World {
                 File::Socket(_) => None,
             })
             .collect();
+        // Asked once for all that watch: asking takes the news away.
+        let mut news: BTreeMap<i64, bool> = BTreeMap::new();
+        for fd in epolls.iter().flat_map(|(_, watched)| watched) {
+            if let (false, Ok(socket)) = (news.contains_key(fd), self.socket(*fd as i32)) {
+                news.insert(*fd, self.stack.has_news(socket.handle));
+            }
+        }
         for (epoll, watched) in epolls {
             for fd in watched {
                 let ready = self.ready(fd as i32, i16::MAX);
                 let received = self.bytes_received(fd as i32);
+                let news = news.get(&fd).copied().unwrap_or(false);
                 if let Some(File::Epoll(epoll)) = self.files.get_mut(&epoll) {
-                    epoll.note(fd, ready, received);
+                    epoll.note(fd, ready, received, news);
                 }
             }
         }

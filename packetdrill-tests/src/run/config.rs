@@ -194,23 +194,29 @@ impl Config {
         self.lenient = true;
         self.ignore_ecr = true;
         self.tolerance_percent = 12.5;
-        let (cookie, level, kind) = match self.ip_version {
-            IpVersion::V4 => ("3021b9d889017eeb", "SOL_IP", "IP_RECVERR"),
-            IpVersion::V6 => ("c1d1e9742a47a9bc", "SOL_IPV6", "IPV6_RECVERR"),
-            IpVersion::Mapped => ("3021b9d889017eeb", "SOL_IPV6", "IPV6_RECVERR"),
+        let cookie = match self.ip_version {
+            IpVersion::V4 | IpVersion::Mapped => "3021b9d889017eeb",
+            IpVersion::V6 => "c1d1e9742a47a9bc",
         };
         if self.ip_version == IpVersion::V6 {
             self.addresses.local.set_ip(CLASSIC_LOCAL6.into());
             self.addresses.remote.set_ip(CLASSIC_REMOTE6.into());
         }
-        for (name, text) in [
-            ("TFO_COOKIE", cookie),
-            ("CODE", "host_unreachable"),
-            ("CMSG_LEVEL_IP", level),
-            ("CMSG_TYPE_RECVERR", kind),
-        ] {
+        for (name, text) in [("TFO_COOKIE", cookie), ("CODE", "host_unreachable")] {
             self.defines.push((name.to_owned(), text.to_owned()));
         }
+    }
+
+    /// The names that stand for other text in a script: those given, and those that depend on the family
+    /// of its sockets, which every script may use.
+    pub(crate) fn names(&self) -> Vec<(String, String)> {
+        let (level, kind) = match self.ip_version {
+            IpVersion::V4 => ("SOL_IP", "IP_RECVERR"),
+            IpVersion::V6 | IpVersion::Mapped => ("SOL_IPV6", "IPV6_RECVERR"),
+        };
+        let family = [("CMSG_LEVEL_IP", level), ("CMSG_TYPE_RECVERR", kind)];
+        let family = family.map(|(name, text)| (name.to_owned(), text.to_owned()));
+        [self.defines.clone(), family.to_vec()].concat()
     }
 
     fn is_of_this_version(&self, address: IpAddr) -> bool {

@@ -77,11 +77,13 @@ impl Epoll {
     }
 
     /// Looks for an edge: `ready` is all that `fd` is ready for, `received` how many bytes have come in.
-    pub fn note(&mut self, fd: i64, ready: i16, received: i64) {
+    /// With `news`, an error that was there is reported again (`sk_error_report`).
+    pub fn note(&mut self, fd: i64, ready: i16, received: i64, news: bool) {
         if let Some(watch) = self.watches.get_mut(&fd) {
             let wanted = watch.events as i16 | ALWAYS;
             let more = received > watch.received && wanted & libc::POLLIN != 0;
-            watch.edge |= ready & !watch.ready & wanted != 0 || more;
+            let another_error = news && ready & libc::POLLERR != 0;
+            watch.edge |= ready & !watch.ready & wanted != 0 || more || another_error;
             (watch.ready, watch.received) = (ready, received);
         }
     }
@@ -121,12 +123,18 @@ mod tests {
             .expect("new");
         epoll.control(add, 3, one_shot, 30).expect("new");
         let fired = |epoll: &mut Epoll| [1, 2, 3].map(|fd| epoll.fires(fd, libc::POLLIN));
-        epoll.note(2, libc::POLLIN, 5);
+        epoll.note(2, libc::POLLIN, 5, false);
         assert_eq!(fired(&mut epoll), [Some(10), Some(20), Some(30)]);
-        epoll.note(2, libc::POLLIN, 5);
+        epoll.note(2, libc::POLLIN, 5, false);
         assert_eq!(epoll.fires(2, libc::POLLIN), None, "no edge since");
-        epoll.note(2, libc::POLLIN, 6);
+        epoll.note(2, libc::POLLIN, 6, false);
         assert_eq!(epoll.fires(2, libc::POLLIN), Some(20), "more has come in");
+        epoll.note(2, libc::POLLIN, 6, true);
+        assert_eq!(epoll.fires(2, libc::POLLIN), None, "no error, no news");
+        epoll.note(2, libc::POLLERR, 6, true);
+        assert!(epoll.fires(2, libc::POLLERR).is_some());
+        epoll.note(2, libc::POLLERR, 6, true);
+        assert!(epoll.fires(2, libc::POLLERR).is_some(), "another error");
         assert_eq!(epoll.fires(1, 0), None);
         assert_eq!(epoll.fires(3, libc::POLLERR), None, "a single shot is over");
         let modify = libc::EPOLL_CTL_MOD;

@@ -187,6 +187,11 @@ pub trait Target {
     ) -> SysResult<Vec<u8>>;
     /// The POLL bits that hold now, of all there are.
     fn poll(&mut self, handle: Handle) -> i16;
+    /// True if something has happened to the socket since this was last asked, though it may be ready for
+    /// no more than before: what wakes an edge-triggered epoll.
+    fn has_news(&mut self, _handle: Handle) -> bool {
+        false
+    }
     /// ioctl(2) with an integer result (SIOCINQ, SIOCOUTQ).
     ///
     /// # Errors

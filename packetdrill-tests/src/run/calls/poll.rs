@@ -1,5 +1,7 @@
 //! poll and epoll, over the target's readiness.
 
+use std::collections::BTreeMap;
+
 use super::super::epoll::{ALWAYS, Epoll};
 use super::{Args, Attempt, File, Progress, Returned, Row, Runner, arg, values};
 use crate::ast::{Expr, Micros};
@@ -101,12 +103,20 @@ impl Runner<'_> {
             })
             .filter(|(_, watched)| !watched.is_empty())
             .collect();
+        // Asked once for all that watch: asking takes the news away.
+        let mut news: BTreeMap<i64, bool> = BTreeMap::new();
+        for fd in epolls.iter().flat_map(|(_, watched)| watched) {
+            if let (false, Ok(socket)) = (news.contains_key(fd), self.socket(*fd)) {
+                news.insert(*fd, self.target.has_news(socket.handle));
+            }
+        }
         for (epoll, watched) in epolls {
             for fd in watched {
                 let ready = self.ready(fd, i16::MAX);
                 let received = self.bytes_received(fd);
+                let news = news.get(&fd).copied().unwrap_or(false);
                 if let Some(File::Epoll(epoll)) = self.files.table.get_mut(&epoll) {
-                    epoll.note(fd, ready, received);
+                    epoll.note(fd, ready, received, news);
                 }
             }
         }

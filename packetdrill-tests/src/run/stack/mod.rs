@@ -8,7 +8,7 @@ mod receipts;
 mod sockets;
 mod tcp_info;
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 
 use super::target::{Addresses, Handle, Received, Sent, SettingError, SysResult, Target};
@@ -19,10 +19,11 @@ use netstack::link::{DeviceCaps, MacAddr, Medium};
 use netstack::network::IfaceId;
 use netstack::network::addr::Cidr;
 use netstack::network::route::Route;
-use netstack::socket::{Readiness, Shutdown, SocketId};
+use netstack::socket::{Readiness, Shutdown, SocketId, SocketKind};
 use netstack::stack::{InterfaceConfig, Stack};
 use netstack::time::Instant;
 use nix::errno::Errno;
+use receipts::Wishes;
 use sockets::errno;
 
 /// Where the stack's clock stands when a script begins: not at zero, where "a long time ago" has no
@@ -45,6 +46,10 @@ pub struct Netstack {
     sent: VecDeque<Sent>,
     /// Sockets by handle; `None` once closed.
     sockets: Vec<Option<SocketId>>,
+    /// What sockets want to be told beside their data, where they want anything.
+    wishes: HashMap<Handle, Wishes>,
+    /// Sockets about which the stack has had something to tell since it was last asked.
+    news: HashSet<SocketId>,
 }
 
 impl Netstack {
@@ -81,6 +86,8 @@ impl Netstack {
             cuts: false,
             sent: VecDeque::new(),
             sockets: Vec::new(),
+            wishes: HashMap::new(),
+            news: HashSet::new(),
         })
     }
 
@@ -246,9 +253,14 @@ impl Target for Netstack {
     fn recv(&mut self, handle: Handle, len: usize, flags: i32) -> SysResult<Received> {
         let id = self.id(handle)?;
         if flags & libc::MSG_ERRQUEUE != 0 {
-            return receipts::take(&mut self.stack, id, len);
+            let wishes = self.wishes.get(&handle).copied().unwrap_or_default();
+            return receipts::take(&mut self.stack, id, len, wishes);
         }
-        sockets::recv(&mut self.stack, id, len, flags)
+        let mut received = sockets::recv(&mut self.stack, id, len, flags)?;
+        if self.wishes.get(&handle).is_some_and(|wishes| wishes.inq) {
+            received.control.push(receipts::inq(&self.stack, id));
+        }
+        Ok(received)
     }
 
     fn shutdown(&mut self, handle: Handle, how: i32) -> SysResult<()> {
@@ -271,6 +283,13 @@ impl Target for Netstack {
 
     fn set_option(&mut self, handle: Handle, level: i32, name: i32, value: &[u8]) -> SysResult<()> {
         let id = self.id(handle)?;
+        if (level, name) == (libc::IPPROTO_TCP, libc::TCP_INQ) && id.kind() == SocketKind::Tcp {
+            self.wishes.entry(handle).or_default().inq = options::on(value)?;
+            return Ok(());
+        }
+        if (level, name) == (libc::SOL_SOCKET, libc::SO_TIMESTAMPING) {
+            self.wishes.entry(handle).or_default().stamps = receipts::wants_software(value)?;
+        }
         options::set_socket(&mut self.stack, id, level, name, value)
     }
 
@@ -286,6 +305,10 @@ impl Target for Netstack {
             let mut value = super::tcp_info::bytes(&tcp_info::fields(&mut self.stack, id)?);
             value.truncate(len);
             return Ok(value);
+        }
+        if (level, name) == (libc::IPPROTO_TCP, libc::TCP_INQ) {
+            let on = self.wishes.get(&handle).is_some_and(|wishes| wishes.inq);
+            return Ok(i32::from(on).to_ne_bytes().to_vec());
         }
         let mut value = options::get_socket(&mut self.stack, id, level, name)?;
         value.truncate(len);
@@ -308,6 +331,14 @@ impl Target for Netstack {
         .into_iter()
         .filter(|(flag, _)| ready.contains(*flag))
         .fold(0, |bits, (_, bit)| bits | bit)
+    }
+
+    fn has_news(&mut self, handle: Handle) -> bool {
+        let news = &mut self.news;
+        self.stack.drain_events(|id, _| {
+            news.insert(id);
+        });
+        self.id(handle).is_ok_and(|id| self.news.remove(&id))
     }
 
     fn ioctl(&mut self, handle: Handle, request: u64) -> SysResult<i32> {

@@ -36,6 +36,11 @@ fn int(value: &[u8]) -> SysResult<i32> {
     }
 }
 
+/// An option that is 0 or 1.
+pub(super) fn on(value: &[u8]) -> SysResult<bool> {
+    flag(int(value)?)
+}
+
 /// setsockopt(2).
 pub(super) fn set_socket(
     stack: &mut Stack,
