@@ -192,6 +192,32 @@ pub trait Target {
     fn has_news(&mut self, _handle: Handle) -> bool {
         false
     }
+    /// epoll_create(2), if the target has instances of its own; `None`: the runner makes one of what
+    /// [`Target::poll`] tells.
+    fn epoll_create(&mut self) -> Option<SysResult<Handle>> {
+        None
+    }
+    /// epoll_ctl(2) on such an instance.
+    ///
+    /// # Errors
+    /// As the call.
+    fn epoll_control(
+        &mut self,
+        _epoll: Handle,
+        _operation: i32,
+        _socket: Handle,
+        _events: i32,
+        _data: u64,
+    ) -> SysResult<()> {
+        Err(Errno::EBADF)
+    }
+    /// epoll_wait(2) on such an instance, without waiting: events and data.
+    ///
+    /// # Errors
+    /// As the call.
+    fn epoll_take(&mut self, _epoll: Handle, _max: usize) -> SysResult<Vec<(i32, u64)>> {
+        Err(Errno::EBADF)
+    }
     /// ioctl(2) with an integer result (SIOCINQ, SIOCOUTQ).
     ///
     /// # Errors

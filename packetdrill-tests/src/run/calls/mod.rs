@@ -23,6 +23,8 @@ use nix::errno::Errno;
 enum File {
     Socket(Socket),
     Epoll(super::epoll::Epoll),
+    /// An instance of the target's own.
+    TargetEpoll(Handle),
 }
 
 /// A socket of the target, and what the runner keeps beside it.
@@ -307,7 +309,7 @@ impl Runner<'_> {
     fn socket(&self, fd: i64) -> Result<Socket, Errno> {
         match self.files.table.get(&fd) {
             Some(File::Socket(socket)) => Ok(socket.clone()),
-            Some(File::Epoll(_)) => Err(Errno::ENOTSOCK),
+            Some(File::Epoll(_) | File::TargetEpoll(_)) => Err(Errno::ENOTSOCK),
             None => Err(Errno::EBADF),
         }
     }

@@ -156,7 +156,7 @@ impl Runner<'_> {
         let fd = values::int(arg(args, 0)?)?;
         Ok(match self.files.table.remove(&fd) {
             None => Err(Errno::EBADF),
-            Some(File::Epoll(_)) => Ok(0),
+            Some(File::Epoll(_) | File::TargetEpoll(_)) => Ok(0),
             Some(File::Socket(socket)) => {
                 for file in self.files.table.values_mut() {
                     if let File::Epoll(interest) = file {

@@ -62,7 +62,12 @@ impl Runner<'_> {
     }
 
     pub(super) fn sys_epoll_create(&mut self, result: &Expr) -> Args<Attempt> {
-        let fd = self.install(result, File::Epoll(Epoll::default()))?;
+        let file = match self.target.epoll_create() {
+            None => File::Epoll(Epoll::default()),
+            Some(Ok(handle)) => File::TargetEpoll(handle),
+            Some(Err(errno)) => return Ok(Err(errno).into()),
+        };
+        let fd = self.install(result, file)?;
         Ok(Ok(fd).into())
     }
 
@@ -77,11 +82,20 @@ impl Runner<'_> {
                 .unwrap_or(0),
             _ => 0,
         };
-        if events & libc::EPOLLET != 0 && !self.target.is_virtual() {
-            return Err("edge-triggered epoll is not supported with --kernel".to_owned());
-        }
         if !self.files.table.contains_key(&fd) {
             return Ok(Err(Errno::EBADF).into());
+        }
+        if let Some(File::TargetEpoll(handle)) = self.files.table.get(&epoll) {
+            let handle = *handle;
+            let socket = match self.socket(fd) {
+                Ok(socket) => socket.handle,
+                Err(errno) => return Ok(Err(errno).into()),
+            };
+            let data = fd.cast_unsigned();
+            let done = self
+                .target
+                .epoll_control(handle, operation, socket, events, data);
+            return Ok(done.map(|()| 0).into());
         }
         let Some(File::Epoll(interest)) = self.files.table.get_mut(&epoll) else {
             return Ok(Err(Errno::EBADF).into());
@@ -99,7 +113,7 @@ impl Runner<'_> {
             .iter()
             .filter_map(|(fd, file)| match file {
                 File::Epoll(epoll) => Some((*fd, epoll.edge_watched())),
-                File::Socket(_) => None,
+                File::Socket(_) | File::TargetEpoll(_) => None,
             })
             .filter(|(_, watched)| !watched.is_empty())
             .collect();
@@ -131,17 +145,17 @@ impl Runner<'_> {
         bytes.map_or(0, |(_, bytes)| *bytes)
     }
 
-    pub(super) fn sys_epoll_wait(
-        &mut self,
-        args: &[Expr],
-        progress: &mut Progress,
-    ) -> Args<Attempt> {
-        let epoll = values::int(arg(args, 0)?)?;
+    /// What an instance reports now: descriptors and events.
+    fn take_events(&mut self, epoll: i64, max: usize) -> Result<Vec<(i64, i16)>, Errno> {
         let interest = match self.files.table.get(&epoll) {
             Some(File::Epoll(interest)) => interest.watched(),
-            _ => return Ok(Err(Errno::EBADF).into()),
+            Some(File::TargetEpoll(handle)) => {
+                let events = self.target.epoll_take(*handle, max)?.into_iter();
+                let events = events.map(|(bits, data)| (data.cast_signed(), bits as i16));
+                return Ok(events.collect());
+            }
+            _ => return Err(Errno::EBADF),
         };
-        let max = values::length(arg(args, 2)?)?;
         let mut ready = Vec::new();
         for (fd, events) in interest {
             let seen = self.ready(fd, events as i16);
@@ -152,6 +166,20 @@ impl Runner<'_> {
                 ready.push((fd, seen));
             }
         }
+        Ok(ready)
+    }
+
+    pub(super) fn sys_epoll_wait(
+        &mut self,
+        args: &[Expr],
+        progress: &mut Progress,
+    ) -> Args<Attempt> {
+        let epoll = values::int(arg(args, 0)?)?;
+        let max = values::length(arg(args, 2)?)?;
+        let ready = match self.take_events(epoll, max) {
+            Ok(ready) => ready,
+            Err(errno) => return Ok(Err(errno).into()),
+        };
         let timeout = values::int(arg(args, 3)?)?;
         if ready.is_empty() && !self.timed_out(timeout, progress) {
             return Ok(Attempt::Wait);

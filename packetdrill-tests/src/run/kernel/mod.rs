@@ -10,9 +10,11 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::target::{Addresses, Control, Handle, Received, Sent, SettingError, SysResult, Target};
 use super::tcp_info;
+use super::wire::{Datagram, Transport};
 use crate::ast::Micros;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, ppoll};
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::socket::{self as so, MsgFlags, SockFlag, SockaddrStorage};
 use nix::sys::time::TimeSpec;
 use tun_tap::Iface;
@@ -30,6 +32,7 @@ pub struct Kernel {
     /// The wall clock then, in nanoseconds since 1970.
     wall_start: i128,
     sockets: Vec<Option<OwnedFd>>,
+    epolls: Vec<Epoll>,
     /// Given to each new socket: the host's default may be another, and a namespace may be refused one.
     congestion: String,
 }
@@ -43,15 +46,51 @@ impl Kernel {
         let tun = namespace::enter(addresses)?;
         sys::set_offload(namespace::fd(&tun), true)
             .map_err(|errno| format!("the TUN device takes no super-packets: {errno}"))?;
-        Ok(Self {
+        let mut kernel = Self {
             tun,
             start: Instant::now(),
-            wall_start: SystemTime::now()
-                .duration_since(SystemTime::UNIX_EPOCH)
-                .map_or(0, |since| since.as_nanos() as i128),
+            wall_start: wall_clock(),
             sockets: Vec::new(),
+            epolls: Vec::new(),
             congestion: "cubic".to_owned(),
-        })
+        };
+        if addresses.local.is_ipv6() {
+            kernel.await_answers(addresses)?;
+        }
+        kernel.start = Instant::now();
+        kernel.wall_start = wall_clock();
+        Ok(kernel)
+    }
+
+    /// Echoes until one is answered: an IPv6 address that was just given drops the first packets.
+    fn await_answers(&mut self, addresses: &Addresses) -> Result<(), String> {
+        const TRIES: u32 = 100;
+        const WAIT: Micros = 10_000;
+        const ECHO_REQUEST: u8 = 8;
+        let echo = Datagram {
+            source: SocketAddr::new(addresses.remote.ip(), 0),
+            destination: SocketAddr::new(addresses.local.ip(), 0),
+            tos: 0,
+            ttl: 64,
+            transport: Transport::Icmp {
+                kind: ECHO_REQUEST,
+                code: 0,
+                rest: [0; 4],
+                payload: Vec::new(),
+            },
+        };
+        let echo = echo.encode()?;
+        for _ in 0..TRIES {
+            self.inject(echo.clone())?;
+            let deadline = self.now() + WAIT;
+            while self.now() < deadline {
+                if self.take_sent().is_some() {
+                    return Ok(());
+                }
+                self.advance(deadline)?;
+            }
+        }
+        Err("the kernel does not answer over the TUN device".to_owned())
     }
 
     /// Control messages with times, counted from the start of the script.
@@ -77,6 +116,13 @@ impl Kernel {
         self.sockets.push(Some(fd));
         self.sockets.len() - 1
     }
+}
+
+/// Nanoseconds since 1970.
+fn wall_clock() -> i128 {
+    SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .map_or(0, |since| since.as_nanos() as i128)
 }
 
 /// An address of either family as the standard library has it.
@@ -290,6 +336,44 @@ impl Target for Kernel {
             Ok(fd) => sys::poll_now(fd),
             Err(_) => libc::POLLNVAL,
         }
+    }
+
+    fn epoll_create(&mut self) -> Option<SysResult<Handle>> {
+        let made = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC);
+        Some(made.map(|epoll| {
+            self.epolls.push(epoll);
+            self.epolls.len() - 1
+        }))
+    }
+
+    fn epoll_control(
+        &mut self,
+        epoll: Handle,
+        operation: i32,
+        socket: Handle,
+        events: i32,
+        data: u64,
+    ) -> SysResult<()> {
+        let fd = self.fd(socket)?;
+        let epoll = self.epolls.get(epoll).ok_or(Errno::EBADF)?;
+        let mut event = EpollEvent::new(EpollFlags::from_bits_retain(events), data);
+        match operation {
+            libc::EPOLL_CTL_ADD => epoll.add(fd, event),
+            libc::EPOLL_CTL_MOD => epoll.modify(fd, &mut event),
+            libc::EPOLL_CTL_DEL => epoll.delete(fd),
+            _ => Err(Errno::EINVAL),
+        }
+    }
+
+    fn epoll_take(&mut self, epoll: Handle, max: usize) -> SysResult<Vec<(i32, u64)>> {
+        const EVENTS_MAX: usize = 1024;
+        let epoll = self.epolls.get(epoll).ok_or(Errno::EBADF)?;
+        let mut events = vec![EpollEvent::empty(); max.min(EVENTS_MAX)];
+        let count = epoll.wait(&mut events, EpollTimeout::ZERO)?;
+        let taken = events[..count].iter();
+        Ok(taken
+            .map(|event| (event.events().bits(), event.data()))
+            .collect())
     }
 
     fn ioctl(&mut self, handle: Handle, request: u64) -> SysResult<i32> {

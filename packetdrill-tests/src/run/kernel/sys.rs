@@ -147,7 +147,7 @@ pub(super) fn ioctl_int(fd: BorrowedFd<'_>, request: u64) -> Result<i32, Errno> 
 
 /// Lets a TUN device carry super-packets, as the script language expects of it, or none.
 pub(super) fn set_offload(fd: BorrowedFd<'_>, on: bool) -> Result<(), Errno> {
-    let all = libc::TUN_F_CSUM | libc::TUN_F_TSO4 | libc::TUN_F_TSO_ECN;
+    let all = libc::TUN_F_CSUM | libc::TUN_F_TSO4 | libc::TUN_F_TSO6 | libc::TUN_F_TSO_ECN;
     let flags = if on { all } else { 0 };
     // SAFETY: the request takes its flags by value.
     let result = unsafe { libc::ioctl(fd.as_raw_fd(), libc::TUNSETOFFLOAD as _, flags) };
