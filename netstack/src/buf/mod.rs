@@ -4,6 +4,8 @@
 //! as [`Bytes`] ranges. A received frame is one range; an outgoing one is a small header buffer
 //! followed by ranges of the send queue.
 
+pub(crate) mod arena;
+
 use arrayvec::ArrayVec;
 pub use bytes::{Bytes, BytesMut};
 use smallvec::SmallVec;

@@ -1,8 +1,7 @@
 //! Receive buffers. Packets are carved one after the other out of large chunks; a chunk is used
 //! again once every packet carved from it has been dropped, so that a steady flow allocates nothing.
 
-use std::collections::VecDeque;
-
+use crate::buf::arena::Arena;
 use crate::buf::{Bytes, BytesMut};
 
 /// Bytes in a chunk for full-sized packets.
@@ -12,55 +11,8 @@ const CHUNK: usize = 256 * 1024;
 const SMALL_MAX: usize = 512;
 /// Bytes in a chunk for small packets.
 const SMALL_CHUNK: usize = 16 * 1024;
-/// Chunks that wait for their packets to be dropped before they are given up to the allocator.
+/// Chunks of each size that wait for their packets to be dropped.
 const PARKED_MAX: usize = 16;
-
-/// Chunks of one size: the one being carved, and those waiting to be free again.
-#[derive(Debug)]
-struct Arena {
-    chunk_len: usize,
-    current: BytesMut,
-    parked: VecDeque<BytesMut>,
-}
-
-impl Arena {
-    fn new(chunk_len: usize) -> Self {
-        Self {
-            chunk_len,
-            current: BytesMut::new(),
-            parked: VecDeque::new(),
-        }
-    }
-
-    /// An empty buffer with room for `need` bytes.
-    fn room(&mut self, need: usize) -> &mut BytesMut {
-        if self.current.capacity() < need {
-            self.rotate(need);
-        }
-        debug_assert!(self.current.is_empty());
-        &mut self.current
-    }
-
-    fn rotate(&mut self, need: usize) {
-        let spent = std::mem::take(&mut self.current);
-        if spent.capacity() > 0 {
-            self.parked.push_back(spent);
-        }
-        let len = self.chunk_len.max(need);
-        let free = self.parked.iter_mut().position(|c| c.try_reclaim(len));
-        self.current = free
-            .and_then(|at| self.parked.remove(at))
-            .unwrap_or_else(|| BytesMut::with_capacity(len));
-        if self.parked.len() > PARKED_MAX {
-            self.parked.pop_front();
-        }
-    }
-
-    /// Takes what was written into the room as a packet.
-    fn take(&mut self) -> Bytes {
-        self.current.split().freeze()
-    }
-}
 
 /// The receive buffers of one device.
 #[derive(Debug)]
@@ -72,23 +24,29 @@ pub(crate) struct RxPool {
 impl RxPool {
     pub(crate) fn new() -> Self {
         Self {
-            large: Arena::new(CHUNK),
-            small: Arena::new(SMALL_CHUNK),
+            large: Arena::new(PARKED_MAX),
+            small: Arena::new(PARKED_MAX),
         }
     }
 
     /// An empty buffer with room for `need` bytes; [`RxPool::take`] takes what is written into it.
     pub(crate) fn room(&mut self, need: usize) -> &mut BytesMut {
-        self.large.room(need)
+        if self.large.room() < need {
+            self.large.next_chunk(CHUNK.max(need));
+        }
+        self.large.current()
     }
 
     /// What was written into the room since it was asked for, as one packet.
     pub(crate) fn take(&mut self) -> Bytes {
-        let written = &mut self.large.current;
+        let written = self.large.current();
         if written.len() > SMALL_MAX {
             return self.large.take();
         }
-        self.small.room(written.len()).extend_from_slice(written);
+        if self.small.room() < written.len() {
+            self.small.next_chunk(SMALL_CHUNK);
+        }
+        self.small.current().extend_from_slice(written);
         written.clear();
         self.small.take()
     }

@@ -62,7 +62,7 @@ use crate::socket::{EventQueue, RawSocket, SocketKind, SocketTable};
 use crate::stats::Stats;
 use crate::time::Instant;
 use crate::transport::tcp::stats::TcpStats;
-use crate::transport::tcp::{self, TcpConfig, TcpEngine};
+use crate::transport::tcp::{self, Spares, TcpConfig, TcpEngine};
 use crate::transport::udp::UdpTable;
 use crate::transport::udp::stats::UdpStats;
 use forward::MulticastRoutes;
@@ -85,6 +85,7 @@ pub struct Stack {
     tcp: TcpEngine,
     tcp_config: TcpConfig,
     tcp_stats: TcpStats,
+    tcp_spares: Spares,
     events: EventQueue,
     rng: Rng,
 }
@@ -106,6 +107,7 @@ impl Stack {
             tcp: TcpEngine::new(&mut rng),
             tcp_config: config.tcp,
             tcp_stats: TcpStats::default(),
+            tcp_spares: Spares::default(),
             events: EventQueue::default(),
             rng,
         };

@@ -19,6 +19,7 @@ impl Stack {
             stats: &mut self.tcp_stats,
             out: &mut self.net,
             events: &mut self.events,
+            spares: &mut self.tcp_spares,
             config: &self.tcp_config,
         };
         each(&mut self.tcp, &mut cx)

@@ -5,10 +5,14 @@
 //! [`Sim::connect`] their interfaces, and [`Sim::run`] the world for some virtual time. The application's
 //! part is a closure that is called whenever something may have changed, and that makes socket calls on the
 //! stacks. `tests/simulation.rs` has whole examples.
+//!
+//! [`Direct`] is two stacks on a cable that adds nothing: for counting what the stacks themselves do.
 
+mod direct;
 pub mod fuzz;
 mod link;
 mod sim;
 
+pub use direct::{Cable, Direct, Side};
 pub use link::{LinkConfig, LinkStats};
 pub use sim::{Sim, StackId, Tap};

@@ -99,6 +99,9 @@ impl TcpEngine {
         };
         match core::mem::replace(&mut socket.state, State::Idle) {
             State::Connected(mut connection) => {
+                if !segment.payload.is_empty() {
+                    connection.equip_receiver(cx.spares);
+                }
                 connection.segment_in(cx, segment);
                 socket.state = State::Connected(connection);
             }
@@ -151,6 +154,7 @@ impl TcpEngine {
         };
         let deadline = match &mut socket.state {
             State::Connected(connection) => {
+                connection.rest(cx.spares);
                 if core::mem::take(&mut connection.in_order) && cx.config.tcp_no_metrics_save == 0 {
                     let timely = connection.rtt.has_sample() && connection.rtt.backoff == 0;
                     self.peers.note_end(&connection.key, timely, cx.now);

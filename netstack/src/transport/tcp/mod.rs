@@ -20,6 +20,7 @@
 //! | `intercept` | SYNs to any address, offered to the embedder |
 //! | `calls`, `connect`, `call_io`, `call_options`, `info`, `chrono` | what applications do |
 //! | `peers` | what is remembered of peers |
+//! | `spares` | memory that idle connections leave to busy ones |
 //! | `flow`, `isn`, `cookies`, `seq`, `segment`, `config`, `options` | leaves |
 
 mod ack;
@@ -61,6 +62,7 @@ mod segment_in;
 mod send_queue;
 mod seq;
 mod slot;
+mod spares;
 mod state;
 pub mod stats;
 #[cfg(test)]
@@ -76,6 +78,7 @@ pub use config::{SettingError, TcpConfig};
 pub use congestion::CongestionKind;
 pub use engine::TcpEngine;
 pub use fast_open::FastOpenKeys;
+pub use spares::Spares;
 pub(crate) use timer_heap::TimerHeap;
 
 use crate::network::IpOutput;
@@ -96,6 +99,8 @@ pub struct Cx<'a> {
     pub out: &'a mut dyn IpOutput,
     /// Where changes of readiness are reported.
     pub events: &'a mut EventQueue,
+    /// Memory of queues that are empty.
+    pub spares: &'a mut Spares,
     /// Settings.
     pub config: &'a TcpConfig,
 }

@@ -7,7 +7,7 @@ use super::seq::Seq;
 
 /// The end of a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Mark {
+pub(super) struct Mark {
     at: Seq,
     /// MSG_EOR.
     eor: bool,
@@ -19,6 +19,11 @@ struct Mark {
 pub(super) struct Records(VecDeque<Mark>);
 
 impl Records {
+    /// The memory of the marks: filled before there are any, and taken when none are left.
+    pub(super) fn memory_mut(&mut self) -> &mut VecDeque<Mark> {
+        &mut self.0
+    }
+
     /// A write ends at `end`, or goes on (`more`). `run`: what lies before it has been sent, or leaves
     /// by itself.
     pub(super) fn wrote(&mut self, end: Seq, run: Seq, more: bool, eor: bool) {
@@ -46,9 +51,6 @@ impl Records {
     pub(super) fn advance(&mut self, una: Seq) {
         while self.0.front().is_some_and(|mark| mark.at.at_or_before(una)) {
             self.0.pop_front();
-        }
-        if self.0.is_empty() && self.0.capacity() > 64 {
-            self.0 = VecDeque::new();
         }
     }
 

@@ -4,7 +4,8 @@ use std::collections::VecDeque;
 
 use super::recv_blocks::RecvBlocks;
 use super::seq::Seq;
-use crate::buf::{Bytes, BytesMut};
+use crate::buf::Bytes;
+use crate::buf::arena::Arena;
 use arrayvec::ArrayVec;
 
 /// A range smaller than this is copied, so that it does not pin the packet buffer it came in.
@@ -18,6 +19,8 @@ const PINNED_MAX: usize = 64;
 const AHEAD_MAX: usize = 8192;
 /// Room of a buffer that collects small ranges.
 const COLLECT: usize = 4096;
+/// The same for those of a backlog.
+const COLLECT_IN_BACKLOG: usize = 64 * 1024;
 /// What a range costs beside its bytes when the buffer is accounted.
 const RANGE_COST: usize = 64;
 
@@ -27,31 +30,51 @@ const RANGES_PEEKED: usize = 16;
 /// The first ranges of a queue.
 pub(super) type Ranges = smallvec::SmallVec<[Bytes; RANGES_PEEKED]>;
 
+/// Buffers that wait for their ranges to be read before they are given up.
+const PARKED_MAX: usize = 16;
+
 /// The receive queue of a connection.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct RecvQueue {
+    ready_len: usize,
+    ahead_len: usize,
+    /// What holds the bytes; an empty queue can do without.
+    store: Option<Box<RecvStore>>,
+}
+
+/// The memory of a receive queue, which passes from one connection to the next.
+#[derive(Debug)]
+pub(super) struct RecvStore {
     /// Bytes in order, not yet read.
     ready: VecDeque<Bytes>,
     /// Collects small arrivals; its bytes come after `ready`.
-    collect: BytesMut,
-    ready_len: usize,
+    collect: Arena,
     /// Ranges beyond a hole, by start, disjoint.
     ahead: Vec<(Seq, Bytes)>,
-    ahead_len: usize,
     /// The same, as the peer is told of them.
     blocks: RecvBlocks,
 }
 
-impl RecvQueue {
-    pub(super) fn new() -> Self {
+impl Default for RecvStore {
+    fn default() -> Self {
         Self {
             ready: VecDeque::new(),
-            collect: BytesMut::new(),
-            ready_len: 0,
+            collect: Arena::new(PARKED_MAX),
             ahead: Vec::new(),
-            ahead_len: 0,
             blocks: RecvBlocks::default(),
         }
+    }
+}
+
+impl RecvQueue {
+    /// The place of the memory: filled before bytes come, and emptied when none are left.
+    pub(super) fn store_mut(&mut self) -> &mut Option<Box<RecvStore>> {
+        &mut self.store
+    }
+
+    /// True if nothing is there, in order or not.
+    pub(super) fn is_empty(&self) -> bool {
+        self.ready_len == 0 && self.ahead_len == 0
     }
 
     /// Bytes that can be read.
@@ -61,33 +84,20 @@ impl RecvQueue {
 
     /// True if there is a hole.
     pub(super) fn has_hole(&self) -> bool {
-        !self.ahead.is_empty()
+        self.ahead_len > 0
     }
 
     /// What the queue costs of the receive buffer's usable half.
     pub(super) fn charged(&self) -> usize {
-        self.ready_len + self.ahead_len + (self.ready.len() + self.ahead.len()) * RANGE_COST
+        let ranges = |store: &RecvStore| store.ready.len() + store.ahead.len();
+        let ranges = self.store.as_deref().map_or(0, ranges);
+        self.ready_len + self.ahead_len + ranges * RANGE_COST
     }
 
     /// Appends bytes in order.
     pub(super) fn push(&mut self, data: Bytes) {
         self.ready_len += data.len();
-        if data.len() < copy_below(self.ready.len()) {
-            if self.collect.capacity() - self.collect.len() < data.len() {
-                self.flush_collected();
-                self.collect = BytesMut::with_capacity(COLLECT.max(data.len()));
-            }
-            self.collect.extend_from_slice(&data);
-        } else {
-            self.flush_collected();
-            self.ready.push_back(data);
-        }
-    }
-
-    fn flush_collected(&mut self) {
-        if !self.collect.is_empty() {
-            self.ready.push_back(self.collect.split().freeze());
-        }
+        self.store.get_or_insert_default().push(data);
     }
 
     /// Copies up to `out.len()` bytes and removes them. Returns how many.
@@ -106,9 +116,12 @@ impl RecvQueue {
 
     /// Copies up to `out.len()` bytes from `skip` on, which stay. Returns how many.
     pub(super) fn peek(&mut self, mut skip: usize, out: &mut [u8]) -> usize {
-        self.flush_collected();
+        let Some(store) = &mut self.store else {
+            return 0;
+        };
+        store.flush_collected();
         let mut copied = 0;
-        for range in &self.ready {
+        for range in &store.ready {
             let from = skip.min(range.len());
             skip -= from;
             let take = (range.len() - from).min(out.len() - copied);
@@ -120,22 +133,28 @@ impl RecvQueue {
 
     /// Takes one range of at most `max` bytes without copying.
     pub(super) fn read_bytes(&mut self, max: usize) -> Bytes {
-        self.flush_collected();
-        let Some(front) = self.ready.front_mut() else {
+        let Some(store) = &mut self.store else {
+            return Bytes::new();
+        };
+        store.flush_collected();
+        let Some(front) = store.ready.front_mut() else {
             return Bytes::new();
         };
         let bytes = front.split_to(front.len().min(max));
         if front.is_empty() {
-            self.ready.pop_front();
+            store.ready.pop_front();
         }
-        self.forget(bytes.len());
+        self.ready_len -= bytes.len();
         bytes
     }
 
     /// The first ranges, which stay: for a reader that may not be able to use them all.
     pub(super) fn peek_ranges(&mut self) -> Ranges {
-        self.flush_collected();
-        self.ready.iter().take(RANGES_PEEKED).cloned().collect()
+        let Some(store) = &mut self.store else {
+            return Ranges::new();
+        };
+        store.flush_collected();
+        store.ready.iter().take(RANGES_PEEKED).cloned().collect()
     }
 
     /// Removes the first `len` bytes, or all if there are fewer. Returns how many.
@@ -148,72 +167,30 @@ impl RecvQueue {
         len
     }
 
-    fn forget(&mut self, len: usize) {
-        self.ready_len -= len;
-        if self.ready_len == 0 && (self.ready.capacity() > 64 || self.collect.capacity() > 0) {
-            self.ready = VecDeque::new();
-            self.collect = BytesMut::new();
-        }
-    }
-
     /// Stores bytes beyond a hole. Returns the part that was there already, if any (D-SACK).
-    pub(super) fn insert_ahead(&mut self, mut seq: Seq, mut data: Bytes) -> Option<(Seq, Seq)> {
-        let end = seq + data.len() as u32;
+    pub(super) fn insert_ahead(&mut self, seq: Seq, data: Bytes) -> Option<(Seq, Seq)> {
         if data.is_empty() {
             return None;
         }
-        self.blocks.add(seq, end);
-        // First range that touches or follows us.
-        let mut at = self
-            .ahead
-            .partition_point(|(start, bytes)| (*start + bytes.len() as u32).at_or_before(seq));
-        let mut duplicate = None;
-        while let Some((start, bytes)) = self.ahead.get(at) {
-            let (start, stop) = (*start, *start + bytes.len() as u32);
-            if start.at_or_after(end) {
-                break;
-            }
-            let overlap = (seq.max(start), end.min(stop));
-            duplicate.get_or_insert(overlap);
-            if seq.before(start) {
-                let piece = data.split_to((start - seq) as usize);
-                self.store_ahead(at, seq, piece);
-                at += 1;
-                seq = start;
-            }
-            if stop.at_or_after(end) {
-                return duplicate;
-            }
-            data = data.split_off((stop - seq) as usize);
-            seq = stop;
-            at += 1;
-        }
-        self.store_ahead(at, seq, data);
+        let store = self.store.get_or_insert_default();
+        let (stored, duplicate) = store.insert_ahead(seq, data);
+        self.ahead_len += stored;
         duplicate
-    }
-
-    fn store_ahead(&mut self, at: usize, seq: Seq, data: Bytes) {
-        if data.is_empty() {
-            return;
-        }
-        self.ahead_len += data.len();
-        let data = if data.len() < copy_below(self.ahead.len()) {
-            Bytes::copy_from_slice(&data)
-        } else {
-            data
-        };
-        self.ahead.insert(at, (seq, data));
     }
 
     /// SACK blocks, the most recently changed first (RFC 2018, section 4), at most `max`.
     pub(super) fn sack_blocks(&self, max: usize) -> ArrayVec<(u32, u32), 4> {
-        self.blocks.latest(max)
+        let store = self.store.as_deref();
+        store.map_or_else(ArrayVec::new, |store| store.blocks.latest(max))
     }
 
     /// Moves what has become contiguous with `nxt` to the readable bytes; returns the new `nxt`.
     pub(super) fn join(&mut self, mut nxt: Seq) -> Seq {
+        let Some(store) = &mut self.store else {
+            return nxt;
+        };
         let mut gone = 0;
-        while let Some((start, bytes)) = self.ahead.get(gone) {
+        while let Some((start, bytes)) = store.ahead.get(gone) {
             if start.after(nxt) {
                 break;
             }
@@ -223,12 +200,13 @@ impl RecvQueue {
             gone += 1;
             if skip < bytes.len() {
                 nxt += (bytes.len() - skip) as u32;
-                self.push(bytes.slice(skip..));
+                self.ready_len += bytes.len() - skip;
+                store.push(bytes.slice(skip..));
             }
         }
         if gone > 0 {
-            self.ahead.drain(..gone);
-            self.blocks.reached(nxt);
+            store.ahead.drain(..gone);
+            store.blocks.reached(nxt);
         }
         nxt
     }
@@ -236,20 +214,103 @@ impl RecvQueue {
     /// Drops what lies beyond holes from the far end, until the queue costs at most `limit`.
     /// Returns how many ranges were dropped (Linux `tcp_prune_ofo_queue`).
     pub(super) fn prune(&mut self, limit: usize) -> usize {
-        let before = self.ahead.len();
-        while self.charged() > limit || self.ahead.len() > AHEAD_MAX {
-            let Some((_, bytes)) = self.ahead.pop() else {
+        let before = self.ranges_ahead();
+        while self.charged() > limit || self.ranges_ahead() > AHEAD_MAX {
+            let last = self.store.as_mut().and_then(|store| store.ahead.pop());
+            let Some((_, bytes)) = last else {
                 break;
             };
             self.ahead_len -= bytes.len();
         }
-        let dropped = before - self.ahead.len();
-        if dropped > 0 {
-            let last = self.ahead.last();
-            self.blocks
-                .cut(last.map(|(start, bytes)| *start + bytes.len() as u32));
+        let dropped = before - self.ranges_ahead();
+        if let (1.., Some(store)) = (dropped, &mut self.store) {
+            let last = store.ahead.last();
+            let end = last.map(|(start, bytes)| *start + bytes.len() as u32);
+            store.blocks.cut(end);
         }
         dropped
+    }
+
+    fn ranges_ahead(&self) -> usize {
+        self.store.as_deref().map_or(0, |store| store.ahead.len())
+    }
+}
+
+impl RecvStore {
+    /// Bytes that it keeps.
+    pub(super) fn bytes(&self) -> usize {
+        let ranges = self.ready.capacity() * size_of::<Bytes>();
+        self.collect.bytes() + ranges + self.ahead.capacity() * size_of::<(Seq, Bytes)>()
+    }
+
+    fn push(&mut self, data: Bytes) {
+        if data.len() < copy_below(self.ready.len()) {
+            if self.collect.room() < data.len() {
+                self.flush_collected();
+                let room = match self.ready.len() {
+                    ..PINNED_MAX => COLLECT,
+                    _ => COLLECT_IN_BACKLOG,
+                };
+                self.collect.next_chunk(room.max(data.len()));
+            }
+            self.collect.current().extend_from_slice(&data);
+        } else {
+            self.flush_collected();
+            self.ready.push_back(data);
+        }
+    }
+
+    fn flush_collected(&mut self) {
+        if self.collect.pending() > 0 {
+            self.ready.push_back(self.collect.take());
+        }
+    }
+
+    /// See [`RecvQueue::insert_ahead`]; also how many bytes were new.
+    fn insert_ahead(&mut self, mut seq: Seq, mut data: Bytes) -> (usize, Option<(Seq, Seq)>) {
+        let end = seq + data.len() as u32;
+        self.blocks.add(seq, end);
+        // First range that touches or follows us.
+        let mut at = self
+            .ahead
+            .partition_point(|(start, bytes)| (*start + bytes.len() as u32).at_or_before(seq));
+        let (mut stored, mut duplicate) = (0, None);
+        while let Some((start, bytes)) = self.ahead.get(at) {
+            let (start, stop) = (*start, *start + bytes.len() as u32);
+            if start.at_or_after(end) {
+                break;
+            }
+            let overlap = (seq.max(start), end.min(stop));
+            duplicate.get_or_insert(overlap);
+            if seq.before(start) {
+                let piece = data.split_to((start - seq) as usize);
+                stored += self.store_ahead(at, seq, piece);
+                at += 1;
+                seq = start;
+            }
+            if stop.at_or_after(end) {
+                return (stored, duplicate);
+            }
+            data = data.split_off((stop - seq) as usize);
+            seq = stop;
+            at += 1;
+        }
+        stored += self.store_ahead(at, seq, data);
+        (stored, duplicate)
+    }
+
+    fn store_ahead(&mut self, at: usize, seq: Seq, data: Bytes) -> usize {
+        let len = data.len();
+        if len == 0 {
+            return 0;
+        }
+        let data = if len < copy_below(self.ahead.len()) {
+            Bytes::copy_from_slice(&data)
+        } else {
+            data
+        };
+        self.ahead.insert(at, (seq, data));
+        len
     }
 }
 
@@ -270,16 +331,15 @@ mod tests {
     /// How many ranges still lie in the buffer that they came in.
     fn pinned(queue: &RecvQueue, source: &Bytes) -> usize {
         let of = source.as_ptr_range();
-        let ranges = queue
-            .ready
-            .iter()
-            .chain(queue.ahead.iter().map(|(_, bytes)| bytes));
+        let store = queue.store.as_ref().expect("it holds bytes");
+        let ahead = store.ahead.iter().map(|(_, bytes)| bytes);
+        let ranges = store.ready.iter().chain(ahead);
         ranges.filter(|bytes| of.contains(&bytes.as_ptr())).count()
     }
 
     #[test]
     fn what_is_looked_at_stays_until_it_is_consumed() {
-        let mut queue = RecvQueue::new();
+        let mut queue = RecvQueue::default();
         for byte in [1, 2, 3] {
             queue.push(Bytes::from(vec![byte; 2000]));
         }
@@ -298,7 +358,7 @@ mod tests {
     #[test]
     fn a_backlog_pins_few_receive_buffers() {
         let source = Bytes::from(vec![7; 4_000_000]);
-        let mut queue = RecvQueue::new();
+        let mut queue = RecvQueue::default();
         for at in 0..1000 {
             queue.push(source.slice(at * 1448..(at + 1) * 1448));
             queue.insert_ahead(
@@ -313,18 +373,19 @@ mod tests {
 
     #[test]
     fn ranges_beyond_holes_are_bounded() {
-        let mut queue = RecvQueue::new();
+        let mut queue = RecvQueue::default();
         for at in (0..20_000).rev() {
             queue.insert_ahead(Seq(at * 2), Bytes::from_static(b"x"));
             queue.prune(usize::MAX);
         }
-        assert_eq!(queue.ahead.len(), AHEAD_MAX);
-        assert_eq!(queue.ahead[0].0, Seq(0), "the nearest are kept");
+        assert_eq!(queue.ranges_ahead(), AHEAD_MAX);
+        let store = queue.store.as_ref().expect("it holds bytes");
+        assert_eq!(store.ahead[0].0, Seq(0), "the nearest are kept");
     }
 
     #[test]
     fn blocks_are_listed_latest_first() {
-        let mut queue = RecvQueue::new();
+        let mut queue = RecvQueue::default();
         let data = |len| Bytes::from(vec![1; len]);
         assert_eq!(queue.insert_ahead(Seq(10), data(10)), None);
         assert_eq!(queue.insert_ahead(Seq(40), data(10)), None);
@@ -342,7 +403,7 @@ mod tests {
         fn any_order_gives_the_stream(pieces in proptest::collection::vec((0u32..3000, 1u32..400), 1..80)) {
             let stream: Vec<u8> = (0..4000u32).map(|i| (i * 7 % 251) as u8).collect();
             let base = Seq(u32::MAX - 1000);
-            let mut queue = RecvQueue::new();
+            let mut queue = RecvQueue::default();
             let mut nxt = base;
             let mut got = Vec::new();
             let mut seen = vec![false; 4000];

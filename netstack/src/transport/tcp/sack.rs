@@ -97,6 +97,11 @@ impl Scoreboard {
         *self = Self::default();
     }
 
+    /// The memory of the list: filled before anything is in flight, and taken when nothing is.
+    pub(super) fn memory_mut(&mut self) -> &mut VecDeque<Sent> {
+        &mut self.list
+    }
+
     /// The time of a transmission at `now`: later than that of any other, by a nanosecond if need be.
     /// Much leaves at one reading of the clock, retransmissions after newer data too, and RACK goes
     /// by what left first (RFC 8985, 6.1).
@@ -208,9 +213,6 @@ impl Scoreboard {
             .is_some_and(|highest| highest.at_or_before(una))
         {
             self.highest = None;
-        }
-        if self.list.is_empty() && self.list.capacity() > 64 {
-            self.list = VecDeque::new();
         }
     }
 

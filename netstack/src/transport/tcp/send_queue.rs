@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use super::segment::Body;
 use super::seq::Seq;
+use crate::buf::arena::Arena;
 use crate::buf::{Bytes, BytesMut};
 
 /// Largest chunk that is allocated at once.
@@ -13,29 +14,52 @@ const CHUNK_MIN: usize = 2 * 1024;
 /// A segment made of more ranges than this is copied into one: headers of ranges are not free.
 const RANGES_MAX: usize = 16;
 
-/// Bytes from `base` on. User data is copied once, into `tail`; what has been handed to the network
-/// is frozen into `ranges` and never moves again.
+/// Chunks that wait for their segments to be dropped: the largest send buffer's worth.
+const PARKED_MAX: usize = 64;
+
+/// Bytes from `base` on. User data is copied once, into a chunk; what has been handed to the network
+/// is frozen into ranges and never moves again.
 #[derive(Debug)]
 pub(super) struct SendQueue {
     base: Seq,
-    /// Frozen ranges with the sequence number of their first byte; contiguous from `base`.
-    ranges: VecDeque<(Seq, Bytes)>,
-    /// Bytes after the last range.
-    tail: BytesMut,
     len: usize,
     /// Size of the next chunk: doubles while the application keeps writing.
     next_chunk: usize,
+    /// What holds the bytes; an empty queue can do without.
+    store: Option<Box<SendStore>>,
+}
+
+/// The memory of a send queue, which passes from one connection to the next.
+#[derive(Debug)]
+pub(super) struct SendStore {
+    /// Frozen ranges with the sequence number of their first byte; contiguous from the queue's base.
+    ranges: VecDeque<(Seq, Bytes)>,
+    /// Bytes after the last range.
+    tail: Arena,
+}
+
+impl Default for SendStore {
+    fn default() -> Self {
+        Self {
+            ranges: VecDeque::new(),
+            tail: Arena::new(PARKED_MAX),
+        }
+    }
 }
 
 impl SendQueue {
     pub(super) fn new(base: Seq) -> Self {
         Self {
             base,
-            ranges: VecDeque::new(),
-            tail: BytesMut::new(),
             len: 0,
             next_chunk: CHUNK_MIN,
+            store: None,
         }
+    }
+
+    /// The place of the memory: filled before bytes come, and emptied when none are left.
+    pub(super) fn store_mut(&mut self) -> &mut Option<Box<SendStore>> {
+        &mut self.store
     }
 
     /// Bytes in the queue.
@@ -50,35 +74,19 @@ impl SendQueue {
 
     /// Appends a copy of `data`.
     pub(super) fn append(&mut self, mut data: &[u8]) {
-        self.len += data.len();
+        let store = self.store.get_or_insert_default();
         while !data.is_empty() {
-            let mut room = self.tail.capacity() - self.tail.len();
-            if room == 0 {
-                self.freeze();
+            if store.tail.room() == 0 {
+                store.freeze(self.base);
                 let size = self.next_chunk.max(data.len()).min(CHUNK_MAX);
                 self.next_chunk = (self.next_chunk * 2).min(CHUNK_MAX);
-                self.tail = BytesMut::with_capacity(size);
-                room = size;
+                store.tail.next_chunk(size);
             }
-            let (now, later) = data.split_at(room.min(data.len()));
-            self.tail.extend_from_slice(now);
+            let (now, later) = data.split_at(store.tail.room().min(data.len()));
+            store.tail.current().extend_from_slice(now);
+            self.len += now.len();
             data = later;
         }
-    }
-
-    /// Moves the tail's bytes to the frozen ranges; its spare room stays for what is written next.
-    fn freeze(&mut self) {
-        if !self.tail.is_empty() {
-            let at = self.base + (self.len_frozen() as u32);
-            let frozen = self.tail.split().freeze();
-            self.ranges.push_back((at, frozen));
-        }
-    }
-
-    fn len_frozen(&self) -> usize {
-        self.ranges
-            .back()
-            .map_or(0, |(at, bytes)| (*at - self.base) as usize + bytes.len())
     }
 
     /// The `len` bytes from `from` on, without copying (unless they are many small ranges). Both
@@ -88,15 +96,18 @@ impl SendQueue {
         if len == 0 {
             return body;
         }
+        let Some(store) = &mut self.store else {
+            return body;
+        };
         let end = from + len as u32;
-        if (end - self.base) as usize > self.len_frozen() {
-            self.freeze();
+        if (end - self.base) as usize > store.len_frozen(self.base) {
+            store.freeze(self.base);
         }
-        let first = self
+        let first = store
             .ranges
             .partition_point(|(at, bytes)| (*at + bytes.len() as u32).at_or_before(from));
         let mut at = from;
-        for (start, bytes) in self.ranges.range(first..) {
+        for (start, bytes) in store.ranges.range(first..) {
             let skip = (at - *start) as usize;
             let take = ((end - at) as usize).min(bytes.len() - skip);
             body.push(bytes.slice(skip..skip + take));
@@ -119,25 +130,13 @@ impl SendQueue {
     pub(super) fn advance(&mut self, una: Seq) {
         let acked = ((una - self.base) as usize).min(self.len);
         let una = self.base + acked as u32;
-        if acked > self.len_frozen() {
-            self.freeze();
-        }
-        while let Some((at, bytes)) = self.ranges.front_mut() {
-            let end = *at + bytes.len() as u32;
-            if end.after(una) {
-                let gone = (una - *at) as usize;
-                if una.after(*at) {
-                    drop(bytes.split_to(gone));
-                    *at = una;
-                }
-                break;
-            }
-            self.ranges.pop_front();
+        if let Some(store) = &mut self.store {
+            store.advance(self.base, una);
         }
         self.base = una;
         self.len -= acked;
         if self.len == 0 {
-            self.rest();
+            self.next_chunk = (self.next_chunk / 2).max(CHUNK_MIN);
         }
     }
 
@@ -146,14 +145,44 @@ impl SendQueue {
         let end = self.end();
         self.advance(end);
     }
+}
 
-    /// An idle connection holds no big chunk.
-    fn rest(&mut self) {
-        if self.tail.capacity() > CHUNK_MIN || self.ranges.capacity() > 64 {
-            self.tail = BytesMut::new();
-            self.ranges = VecDeque::new();
+impl SendStore {
+    /// Bytes that it keeps.
+    pub(super) fn bytes(&self) -> usize {
+        self.tail.bytes() + self.ranges.capacity() * size_of::<(Seq, Bytes)>()
+    }
+
+    /// Moves the tail's bytes to the frozen ranges; its spare room stays for what is written next.
+    fn freeze(&mut self, base: Seq) {
+        if self.tail.pending() > 0 {
+            let at = base + (self.len_frozen(base) as u32);
+            self.ranges.push_back((at, self.tail.take()));
         }
-        self.next_chunk = (self.next_chunk / 2).max(CHUNK_MIN);
+    }
+
+    fn len_frozen(&self, base: Seq) -> usize {
+        self.ranges
+            .back()
+            .map_or(0, |(at, bytes)| (*at - base) as usize + bytes.len())
+    }
+
+    /// Forgets the bytes from `base` to `una`.
+    fn advance(&mut self, base: Seq, una: Seq) {
+        if (una - base) as usize > self.len_frozen(base) {
+            self.freeze(base);
+        }
+        while let Some((at, bytes)) = self.ranges.front_mut() {
+            let end = *at + bytes.len() as u32;
+            if end.after(una) {
+                if una.after(*at) {
+                    drop(bytes.split_to((una - *at) as usize));
+                    *at = una;
+                }
+                break;
+            }
+            self.ranges.pop_front();
+        }
     }
 }
 

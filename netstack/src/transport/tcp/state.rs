@@ -298,7 +298,7 @@ impl Connection {
                 irs: agreed.irs,
                 nxt: agreed.irs + 1,
                 read: agreed.irs + 1,
-                queue: RecvQueue::new(),
+                queue: RecvQueue::default(),
                 fin: false,
                 fin_ahead: None,
                 shutdown: false,

@@ -8,6 +8,7 @@ use crate::network::{IfaceId, IpMeta, IpOutput, RouteInfo, TransportOut};
 use crate::rng::Rng;
 use crate::socket::{EventQueue, SocketId};
 use crate::time::{Duration, Instant};
+use crate::transport::tcp::Spares;
 use crate::transport::tcp::stats::TcpStats;
 use crate::transport::tcp::{Cx, TcpConfig, TcpEngine};
 use crate::wire::checksum::Checksum;
@@ -149,6 +150,7 @@ pub(super) struct Host {
     pub(super) stats: TcpStats,
     pub(super) out: Recorder,
     pub(super) events: EventQueue,
+    spares: Spares,
     pub(super) config: TcpConfig,
     pub(super) now: Instant,
 }
@@ -168,6 +170,7 @@ impl Host {
                 sent: Vec::new(),
             },
             events: EventQueue::default(),
+            spares: Spares::default(),
             config: TcpConfig::default(),
             now: Instant::from_millis(1000),
         }
@@ -181,6 +184,7 @@ impl Host {
             stats: &mut self.stats,
             out: &mut self.out,
             events: &mut self.events,
+            spares: &mut self.spares,
             config: &self.config,
         };
         call(&mut self.engine, &mut cx)
