@@ -17,7 +17,7 @@
 //! | [`neighbor`] | neighbour states, which ARP and neighbour discovery (`stack::nd`) feed |
 //! | [`wire`] | checked views and emitters, one file per header |
 //! | [`link`] | devices: TUN, TAP, AF_PACKET, loopback, channel; decorators; GRO and segmentation |
-//! | [`buf`], [`time`], [`rng`], [`stats`], [`error`] | leaves |
+//! | [`buf`], [`time`], [`rng`], [`stats`], [`error`], `table` | leaves |
 
 #![deny(unsafe_code)]
 
@@ -31,6 +31,7 @@ pub mod rng;
 pub mod socket;
 pub mod stack;
 pub mod stats;
+mod table;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod time;

@@ -1,12 +1,13 @@
 //! Generational slots: a handle of a closed socket never finds a later one.
 
 use super::{SocketId, SocketKind};
+use crate::table::Pages;
 
 /// Sockets of one kind by [`SocketId`]. Slots are reused, last freed first.
 #[derive(Debug)]
 pub struct SocketTable<T> {
     kind: SocketKind,
-    slots: Vec<Slot<T>>,
+    slots: Pages<Slot<T>>,
     /// Head of the list of free slots, or `NONE`.
     free: u32,
     len: usize,
@@ -32,7 +33,7 @@ impl<T> SocketTable<T> {
     pub const fn new(kind: SocketKind) -> Self {
         Self {
             kind,
-            slots: Vec::new(),
+            slots: Pages::new(),
             free: NONE,
             len: 0,
         }
@@ -53,7 +54,8 @@ impl<T> SocketTable<T> {
             });
             return self.id(index, 1);
         }
-        let slot = &mut self.slots[index as usize];
+        let slot = self.slots.get_mut(index as usize);
+        let slot = slot.expect("a free slot is in the table");
         if let Content::Free(next) = slot.content {
             self.free = next;
         }
@@ -65,7 +67,7 @@ impl<T> SocketTable<T> {
     /// Removes a socket; its handle is dead from now on.
     pub fn remove(&mut self, id: SocketId) -> Option<T> {
         self.get(id)?;
-        let slot = &mut self.slots[id.index as usize];
+        let slot = self.slots.get_mut(id.index as usize)?;
         // Generation 0 is never used, so that it can mean "none" elsewhere.
         slot.generation = slot.generation.checked_add(1).unwrap_or(1);
         let content = core::mem::replace(&mut slot.content, Content::Free(self.free));
@@ -96,6 +98,14 @@ impl<T> SocketTable<T> {
                 content: Content::Used(socket),
             }) if *generation == id.generation && self.kind == id.kind => Some(socket),
             _ => None,
+        }
+    }
+
+    /// The socket that lives in slot `index`.
+    pub(crate) fn in_slot(&self, index: u32) -> Option<&T> {
+        match &self.slots.get(index as usize)?.content {
+            Content::Used(socket) => Some(socket),
+            Content::Free(_) => None,
         }
     }
 

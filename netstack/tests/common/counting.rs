@@ -24,6 +24,7 @@ pub(crate) fn counts() -> Counts {
     COUNTS.get()
 }
 
+#[allow(dead_code)]
 /// Allocations of this thread while `f` runs.
 pub(crate) fn allocations_in(f: impl FnOnce()) -> u64 {
     let before = counts().allocations;

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::Cx;
 use super::calls::{claim_for, ephemeral};
-use super::engine::TcpEngine;
+use super::engine::{Places, TcpEngine};
 use super::fast_open::{Begin, Begun};
 use super::flow::{Flow, FlowKey};
 use super::handshake::{Opening, SynSent};
@@ -109,7 +109,7 @@ impl TcpEngine {
                     local: SocketAddr::new(local_ip, port),
                     remote,
                 };
-                if self.flows.get(&key).is_some() {
+                if self.flow(&key).is_some() {
                     return Err(SocketError::AddrNotAvailable);
                 }
                 port
@@ -128,7 +128,7 @@ impl TcpEngine {
             .secrets
             .timestamp_offset(&key, cx.config.tcp_timestamps);
         let opening = Opening::new(cx, &opts, key, iss, path_mss, offset);
-        self.flows.insert(key, Flow::Socket(id));
+        self.flows.insert(&key, Flow::Socket(id.index()));
         let attempt = self.plan_attempt(cx, &opts, &opening, how);
         let begun = attempt.begun();
         let handshake = SynSent::start(cx, &opts, opening, attempt);
@@ -154,14 +154,19 @@ impl TcpEngine {
             by_connect: true,
             ..claim_for(SocketAddr::new(local, 0), opts)
         };
-        let flows = &self.flows;
+        let places = Places {
+            flows: &self.flows,
+            sockets: &self.sockets,
+            half_open: &self.half_open,
+            time_wait: &self.time_wait,
+            offers: &self.offers,
+        };
         let taken = |port| {
-            flows
-                .get(&FlowKey {
-                    local: SocketAddr::new(local, port),
-                    remote,
-                })
-                .is_some()
+            let key = FlowKey {
+                local: SocketAddr::new(local, port),
+                remote,
+            };
+            places.find(&key).is_some()
         };
         let port = self
             .ports

@@ -50,6 +50,27 @@ pub struct TcpEngine {
     waiting: VecDeque<SocketId>,
 }
 
+/// Where flows lead to.
+pub(super) struct Places<'a> {
+    pub(super) flows: &'a FlowTable,
+    pub(super) sockets: &'a SocketTable<Socket>,
+    pub(super) half_open: &'a HalfOpenTable,
+    pub(super) time_wait: &'a TimeWaitTable,
+    pub(super) offers: &'a Offers,
+}
+
+impl Places<'_> {
+    /// What lives at `key`.
+    pub(super) fn find(&self, key: &FlowKey) -> Option<Flow> {
+        self.flows.find(key, |flow| match flow {
+            Flow::Socket(slot) => self.sockets.in_slot(slot).and_then(Socket::key) == Some(key),
+            Flow::HalfOpen(index) => self.half_open.key(index) == Some(key),
+            Flow::TimeWait(index) => self.time_wait.has_key(index, key),
+            Flow::Offer(index) => self.offers.key(index) == Some(key),
+        })
+    }
+}
+
 impl TcpEngine {
     /// An engine without sockets, with secrets of its own.
     pub fn new(rng: &mut Rng) -> Self {
@@ -84,13 +105,29 @@ impl TcpEngine {
         };
         cx.stats.in_option_errors += u64::from(segment.options.malformed);
         cx.stats.in_segs += u64::from(segment.merged - 1);
-        match self.flows.get(&key) {
-            Some(Flow::Socket(id)) => self.socket_segment(cx, id, segment),
+        match self.flow(&key) {
+            Some(Flow::Socket(slot)) => {
+                if let Some(id) = self.sockets.at(slot) {
+                    self.socket_segment(cx, id, segment);
+                }
+            }
             Some(Flow::HalfOpen(index)) => self.half_open_segment(cx, index, meta, segment),
             Some(Flow::TimeWait(index)) => self.time_wait_segment(cx, index, meta, segment),
             Some(Flow::Offer(index)) => self.offered_segment(index, segment),
             None => self.listener_segment(cx, &key, meta, segment, None),
         }
+    }
+
+    /// What lives at `key`.
+    pub(super) fn flow(&self, key: &FlowKey) -> Option<Flow> {
+        let places = Places {
+            flows: &self.flows,
+            sockets: &self.sockets,
+            half_open: &self.half_open,
+            time_wait: &self.time_wait,
+            offers: &self.offers,
+        };
+        places.find(key)
     }
 
     fn socket_segment(&mut self, cx: &mut Cx<'_>, id: SocketId, segment: Segment) {
@@ -137,7 +174,7 @@ impl TcpEngine {
                 socket.state = State::Idle;
                 socket.error = Some(error);
                 socket.failed = true;
-                self.flows.remove(&key, Flow::Socket(id));
+                self.flows.remove(&key, Flow::Socket(id.index()));
                 self.release_if_chosen(id);
                 self.timers.remove(id.index());
             }
@@ -251,7 +288,7 @@ impl TcpEngine {
             }
             connection.finish(None);
         }
-        self.flows.remove(&key, Flow::Socket(id));
+        self.flows.remove(&key, Flow::Socket(id.index()));
         self.timers.remove(id.index());
         if let Some(record) = record {
             if let Some(claim) = claim {
@@ -298,7 +335,7 @@ impl TcpEngine {
         let all = [
             self.timers.earliest(),
             self.half_open.timers.earliest(),
-            self.time_wait.timers.earliest(),
+            self.time_wait.earliest(),
             self.offers.timers.earliest(),
         ];
         all.into_iter().flatten().min()
@@ -309,7 +346,7 @@ impl TcpEngine {
         while let Some(index) = self.half_open.timers.pop_due(cx.now) {
             self.half_open_timeout(cx, index);
         }
-        while let Some(index) = self.time_wait.timers.pop_due(cx.now) {
+        while let Some(index) = self.time_wait.due(cx.now) {
             self.expire_time_wait(index);
         }
         while let Some(index) = self.offers.timers.pop_due(cx.now) {

@@ -17,14 +17,18 @@ impl TcpEngine {
             local: error.local,
             remote: error.remote,
         };
-        let id = match self.flows.get(&key) {
-            Some(Flow::Socket(id)) => id,
+        let slot = match self.flow(&key) {
+            Some(Flow::Socket(slot)) => slot,
             Some(Flow::HalfOpen(index)) => {
                 return self.half_open.is_ours(index, Seq(error.seq));
             }
             Some(Flow::TimeWait(_) | Flow::Offer(_)) | None => return false,
         };
-        match self.sockets.get(id).map(|socket| &socket.state) {
+        let id = self.sockets.at(slot);
+        match id
+            .and_then(|id| self.sockets.get(id))
+            .map(|socket| &socket.state)
+        {
             Some(State::SynSent(handshake)) => handshake.sent(Seq(error.seq)),
             Some(State::Connected(connection)) => connection.has_sent(Seq(error.seq)),
             _ => false,
@@ -37,7 +41,7 @@ impl TcpEngine {
             local: error.local,
             remote: error.remote,
         };
-        self.flows.get(&key).is_some()
+        self.flow(&key).is_some()
     }
 
     /// An ICMP error about a segment of ours. Believed only if its sequence number is in flight
@@ -47,10 +51,13 @@ impl TcpEngine {
             local: error.local,
             remote: error.remote,
         };
-        let id = match self.flows.get(&key) {
-            Some(Flow::Socket(id)) => id,
+        let slot = match self.flow(&key) {
+            Some(Flow::Socket(slot)) => slot,
             Some(Flow::HalfOpen(index)) => return self.half_open_error(cx, index, error),
             Some(Flow::TimeWait(_) | Flow::Offer(_)) | None => return,
+        };
+        let Some(id) = self.sockets.at(slot) else {
+            return;
         };
         let Some(socket) = self.sockets.get_mut(id) else {
             return;

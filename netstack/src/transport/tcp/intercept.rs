@@ -6,7 +6,6 @@
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 
-use slab::Slab;
 use smallvec::SmallVec;
 
 use super::Cx;
@@ -24,6 +23,7 @@ use crate::error::SocketError;
 use crate::network::{IfaceId, IpMeta};
 use crate::socket::SocketId;
 use crate::socket::intercept::{InterceptConfig, OfferId, TcpOffer};
+use crate::table::Slab;
 use crate::time::Duration;
 
 /// A SYN that waits for a decision.
@@ -67,6 +67,13 @@ pub(crate) struct RefusedSyn {
     pub(crate) seq: u32,
 }
 
+impl Offers {
+    /// Both ends of an offer.
+    pub(super) fn key(&self, index: u32) -> Option<&FlowKey> {
+        self.records.get(index).map(|offer| &offer.key)
+    }
+}
+
 impl TcpEngine {
     /// Begins to offer the SYNs that come in on `iface` to `id`.
     pub(crate) fn intercept(&mut self, id: SocketId, iface: IfaceId, config: &InterceptConfig) {
@@ -89,7 +96,7 @@ impl TcpEngine {
         let all = self.offers.records.iter();
         let its: Vec<u32> = all
             .filter(|(_, offer)| offer.iface == iface)
-            .map(|(index, _)| index as u32)
+            .map(|(index, _)| index)
             .collect();
         its.into_iter()
             .for_each(|index| drop(self.forget_offer(index)));
@@ -130,18 +137,18 @@ impl TcpEngine {
             recycled,
             iface: meta.iface,
             number,
-        }) as u32;
+        });
         offers.timers.set(index, Some(cx.now + taker.patience));
         taker.undecided += 1;
         taker.fresh.push_back(OfferId { index, number });
         cx.events.mark(taker.id);
-        self.flows.insert(*key, Flow::Offer(index));
+        self.flows.insert(key, Flow::Offer(index));
         true
     }
 
     /// A segment of a peer whose SYN is undecided. Only what changes the SYN counts.
     pub(super) fn offered_segment(&mut self, index: u32, segment: Segment) {
-        let Some(offer) = self.offers.records.get_mut(index as usize) else {
+        let Some(offer) = self.offers.records.get_mut(index) else {
             return;
         };
         if segment.rst() {
@@ -159,7 +166,7 @@ impl TcpEngine {
     /// Takes an offer from its tables.
     pub(super) fn forget_offer(&mut self, index: u32) -> Option<Offer> {
         let offers = &mut self.offers;
-        let offer = offers.records.try_remove(index as usize)?;
+        let offer = offers.records.remove(index)?;
         offers.timers.remove(index);
         self.flows.remove(&offer.key, Flow::Offer(index));
         let taker = offers
@@ -179,7 +186,7 @@ impl TcpEngine {
     }
 
     fn offer(&self, id: OfferId) -> Result<&Offer, SocketError> {
-        let offer = self.offers.records.get(id.index as usize);
+        let offer = self.offers.records.get(id.index);
         let offer = offer.filter(|offer| offer.number == id.number);
         offer.ok_or(SocketError::Invalid)
     }
@@ -231,7 +238,7 @@ impl TcpEngine {
         let mut socket = Socket::new(State::SynReceived(Box::new(handshake)), opts);
         socket.local = Some(key.local);
         let socket = self.sockets.insert(socket);
-        self.flows.insert(key, Flow::Socket(socket));
+        self.flows.insert(&key, Flow::Socket(socket.index()));
         cx.stats.passive_opens += 1;
         self.settle(cx, socket);
         Ok(socket)

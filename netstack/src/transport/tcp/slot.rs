@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use super::fast_open::FastOpenKeys;
+use super::flow::FlowKey;
 use super::handshake::{SynReceived, SynSent};
 use super::listen::Listen;
 use super::options::SocketOptions;
@@ -72,6 +73,16 @@ impl Socket {
             waits_for_room: false,
             reported: Readiness::empty(),
             reported_bytes: 0,
+        }
+    }
+
+    /// Both ends of what it is connected, or connecting, to.
+    pub(super) fn key(&self) -> Option<&FlowKey> {
+        match &self.state {
+            State::Connected(connection) => Some(&connection.key),
+            State::SynSent(handshake) => Some(handshake.key_ref()),
+            State::SynReceived(handshake) => Some(handshake.key_ref()),
+            State::Idle | State::Listen(_) => None,
         }
     }
 

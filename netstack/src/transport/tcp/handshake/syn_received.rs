@@ -51,6 +51,10 @@ impl SynReceived {
         self.opening.key
     }
 
+    pub(in crate::transport::tcp) fn key_ref(&self) -> &FlowKey {
+        &self.opening.key
+    }
+
     pub(in crate::transport::tcp) fn deadline(&self) -> Instant {
         self.opening.deadline
     }

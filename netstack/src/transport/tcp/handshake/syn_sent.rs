@@ -337,6 +337,10 @@ impl SynSent {
         self.opening.key
     }
 
+    pub(in crate::transport::tcp) fn key_ref(&self) -> &FlowKey {
+        &self.opening.key
+    }
+
     pub(in crate::transport::tcp) fn deadline(&self) -> Instant {
         self.opening.deadline
     }

@@ -23,7 +23,7 @@ impl TcpEngine {
         meta: &IpMeta,
         segment: Segment,
     ) {
-        let Some(record) = self.half_open.records.get_mut(index as usize) else {
+        let Some(record) = self.half_open.records.get_mut(index) else {
             return;
         };
         let listener = record.listener;
@@ -191,7 +191,7 @@ impl TcpEngine {
             self.ports.share(claim);
         }
         cx.stats.passive_opens += 1;
-        self.flows.insert(key, Flow::Socket(id));
+        self.flows.insert(&key, Flow::Socket(id.index()));
         Some(id)
     }
 
@@ -223,7 +223,7 @@ impl TcpEngine {
 
     fn bequeath_half_open(&mut self, index: u32, heir: SocketId) {
         let (Some(record), Some(State::Listen(listen))) = (
-            self.half_open.records.get_mut(index as usize),
+            self.half_open.records.get_mut(index),
             self.sockets.get_mut(heir).map(|socket| &mut socket.state),
         ) else {
             return;

@@ -16,7 +16,7 @@ pub(super) fn interval(timeouts: u8) -> Duration {
 impl TcpEngine {
     /// (Re)starts a record's timer from now.
     pub(super) fn restart_syn_ack_timer(&mut self, cx: &Cx<'_>, index: u32) {
-        if let Some(record) = self.half_open.records.get(index as usize) {
+        if let Some(record) = self.half_open.records.get(index) {
             let at = cx.now + interval(record.timeouts);
             self.half_open.timers.set(index, Some(at));
         }
@@ -24,7 +24,7 @@ impl TcpEngine {
 
     /// A record's SYN-ACK has not been answered in time.
     pub(in crate::transport::tcp) fn half_open_timeout(&mut self, cx: &mut Cx<'_>, index: u32) {
-        let Some(record) = self.half_open.records.get_mut(index as usize) else {
+        let Some(record) = self.half_open.records.get_mut(index) else {
             return;
         };
         let Some(socket) = self.sockets.get_mut(record.listener) else {

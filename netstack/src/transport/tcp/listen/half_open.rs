@@ -1,12 +1,11 @@
 //! Half-open records: SYN-RECEIVED without a connection, and what a segment does to one
 //! (RFC 9293, 3.10.7.4; Linux `tcp_check_req`).
 
-use slab::Slab;
-
 use crate::error::SocketError;
 use crate::network::IpMeta;
 use crate::network::icmp_error::IcmpError;
 use crate::socket::SocketId;
+use crate::table::Slab;
 use crate::time::{Duration, Instant};
 use crate::transport::tcp::Cx;
 use crate::transport::tcp::engine::TcpEngine;
@@ -67,9 +66,14 @@ impl HalfOpenTable {
         self.records.len()
     }
 
+    /// Both ends of a record.
+    pub(in crate::transport::tcp) fn key(&self, index: u32) -> Option<&FlowKey> {
+        self.records.get(index).map(|record| &record.key)
+    }
+
     /// True if the record's SYN-ACK has this sequence number.
     pub(in crate::transport::tcp) fn is_ours(&self, index: u32, seq: Seq) -> bool {
-        let record = self.records.get(index as usize);
+        let record = self.records.get(index);
         record.is_some_and(|record| record.iss == seq)
     }
 
@@ -79,7 +83,7 @@ impl HalfOpenTable {
             .records
             .iter()
             .filter(|(_, record)| record.listener == listener);
-        ours.map(|(index, _)| index as u32).collect()
+        ours.map(|(index, _)| index).collect()
     }
 }
 
@@ -227,7 +231,7 @@ impl TcpEngine {
         meta: &IpMeta,
         segment: Segment,
     ) {
-        let Some(record) = self.half_open.records.get_mut(index as usize) else {
+        let Some(record) = self.half_open.records.get_mut(index) else {
             return;
         };
         let opts = self.sockets.get(record.listener).map(|socket| socket.opts);
@@ -286,8 +290,8 @@ impl TcpEngine {
     /// Enters a record, its flow and its timer.
     pub(super) fn enter_half_open(&mut self, cx: &Cx<'_>, record: HalfOpen) -> u32 {
         let (key, listener) = (record.key, record.listener);
-        let index = self.half_open.records.insert(record) as u32;
-        self.flows.insert(key, Flow::HalfOpen(index));
+        let index = self.half_open.records.insert(record);
+        self.flows.insert(&key, Flow::HalfOpen(index));
         self.restart_syn_ack_timer(cx, index);
         if let Some(State::Listen(listen)) = self.sockets.get_mut(listener).map(|s| &mut s.state) {
             listen.syn_queue.entered();
@@ -297,17 +301,13 @@ impl TcpEngine {
 
     /// Removes a record, its flow and its timer.
     pub(super) fn forget_half_open(&mut self, index: u32) -> Option<HalfOpen> {
-        let record = self.half_open.records.try_remove(index as usize)?;
+        let record = self.half_open.records.remove(index)?;
         self.half_open.timers.remove(index);
         self.flows.remove(&record.key, Flow::HalfOpen(index));
         if let Some(State::Listen(listen)) =
             self.sockets.get_mut(record.listener).map(|s| &mut s.state)
         {
             listen.syn_queue.left(record.timeouts == 0);
-        }
-        // A flood is over: give its memory back.
-        if self.half_open.records.is_empty() && self.half_open.records.capacity() > 4096 {
-            self.half_open.records = Slab::new();
         }
         Some(record)
     }
