@@ -4,6 +4,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 use crate::buf::{Bytes, TxPacket};
+use crate::link::ETHERNET_HEADER_LEN;
 use crate::link::segment::segment;
 use crate::rng::Rng;
 use crate::time::{Duration, Instant};
@@ -25,6 +26,8 @@ pub struct LinkConfig {
     pub reorder: f64,
     /// See `reorder`.
     pub reorder_delay: Duration,
+    /// Probability that one bit of a packet, beyond its link header and not in ARP, is turned over.
+    pub corrupt: f64,
 }
 
 impl Default for LinkConfig {
@@ -38,6 +41,7 @@ impl Default for LinkConfig {
             duplicate: 0.0,
             reorder: 0.0,
             reorder_delay: Duration::from_millis(1),
+            corrupt: 0.0,
         }
     }
 }
@@ -53,6 +57,8 @@ pub struct LinkStats {
     pub dropped: u64,
     /// Packets lost on the wire.
     pub lost: u64,
+    /// Packets with a bit turned over.
+    pub corrupted: u64,
 }
 
 /// One direction.
@@ -97,6 +103,7 @@ impl Direction {
             self.stats.lost += 1;
             return;
         }
+        let packet = self.damage(packet);
         let mut due = left + self.config.delay;
         if self.chance(self.config.reorder) {
             due += self.config.reorder_delay;
@@ -125,6 +132,22 @@ impl Direction {
         let nanos = len as u64 * 8_000_000_000 / rate.max(1);
         self.busy_until = self.busy_until.max(now) + Duration::from_nanos(nanos);
         Some(self.busy_until)
+    }
+
+    /// The packet, with a bit turned over if it is this one's turn.
+    fn damage(&mut self, packet: Bytes) -> Bytes {
+        // Without faults of this kind the others happen as before.
+        let turn = self.config.corrupt > 0.0 && self.chance(self.config.corrupt);
+        let is_arp = packet.get(12..14) == Some(&[0x08, 0x06]);
+        if !turn || is_arp || packet.len() <= ETHERNET_HEADER_LEN {
+            return packet;
+        }
+        self.stats.corrupted += 1;
+        let bits = (packet.len() - ETHERNET_HEADER_LEN) * 8;
+        let bit = self.rng.next_u32() as usize % bits;
+        let mut bytes = packet.to_vec();
+        bytes[ETHERNET_HEADER_LEN + bit / 8] ^= 1 << (bit % 8);
+        bytes.into()
     }
 
     fn chance(&mut self, probability: f64) -> bool {

@@ -6,11 +6,13 @@
 //! part is a closure that is called whenever something may have changed, and that makes socket calls on the
 //! stacks. `tests/simulation.rs` has whole examples.
 //!
+//! [`seeds`] runs connections over links and with work that a seed chooses.
 //! [`Direct`] is two stacks on a cable that adds nothing: for counting what the stacks themselves do.
 
 mod direct;
 pub mod fuzz;
 mod link;
+pub mod seeds;
 mod sim;
 
 pub use direct::{Cable, Direct, Side};
