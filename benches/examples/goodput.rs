@@ -48,6 +48,7 @@ fn cell(rate_mbit: u64, mib: u64, loss: f64, reorder: f64, rtt_us: u64) -> Strin
         duplicate: 0.0,
         reorder,
         reorder_delay: Duration::from_micros(rtt_us / 4),
+        corrupt: 0.0,
     };
     let len = (mib << 20) as usize;
     let mut runs: Vec<(u64, String)> = (0..SEEDS).map(|seed| run(config, len, seed)).collect();

@@ -339,7 +339,7 @@ fn nothing_left(usage: &crate::stack::Usage, sockets: usize) -> Result<(), Strin
 /// The bytes of a stream from `at` on.
 fn bytes(seed: u64, at: usize, len: usize) -> Vec<u8> {
     let byte = |at: usize| {
-        let word = (at as u64 / 8 ^ seed).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let word = ((at as u64 / 8) ^ seed).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         (word >> (at % 8 * 8)) as u8
     };
     (at..at + len).map(byte).collect()
