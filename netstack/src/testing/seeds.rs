@@ -199,7 +199,9 @@ impl End {
                 Err(error) => return Err(format!("send: {error}")),
             }
         }
-        if self.sent == self.send && !self.shut {
+        // To shut a socket that is still connecting down gives the attempt up, as in Linux.
+        let connected = stack.peer_addr(socket).is_ok();
+        if self.sent == self.send && !self.shut && connected {
             self.shut = stack.shutdown(socket, Shutdown::Write).is_ok();
         }
         let mut buffer = vec![0; piece];
