@@ -298,6 +298,10 @@ pub struct TcpInfo {
     pub min_rtt: u32,
     pub data_segs_in: u32,
     pub data_segs_out: u32,
+    /// Bytes per second.
+    pub delivery_rate: u64,
+    /// The application was the limit of it.
+    pub delivery_rate_app_limited: bool,
     pub busy_time: u64,
     pub rwnd_limited: u64,
     pub sndbuf_limited: u64,

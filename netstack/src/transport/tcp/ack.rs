@@ -2,14 +2,15 @@
 
 use super::Cx;
 use super::chrono::Waits;
-use super::congestion::AckSample;
+use super::congestion::{AckSample, Found, RttSample};
+use super::output::SUPER_PAYLOAD_MAX;
 use super::recovery::{AckFacts, Belief};
 use super::sack::Covered;
 use super::segment::Segment;
 use super::seq::Seq;
 use super::state::Connection;
 use super::timers::Timer;
-use crate::time::Duration;
+use crate::time::{Duration, Instant};
 
 /// What is to be done with the rest of a segment after its acknowledgement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,22 +41,26 @@ impl Connection {
         let advanced = seg.ack.after(before);
         let window_changed = !old && self.update_send_window(seg);
         self.note_peer_timestamp(seg, cx);
-        let mut covered = Covered {
-            highest_before: self.flight.highest,
-            ..Covered::default()
-        };
-        let dsack = self.take_sack(seg, &mut covered);
+        let high = self.recovery.high;
+        let mut covered = Covered::new(&self.flight, seg.arrival, self.rtt.min_rtt(), high);
+        let losses = self.flight.losses;
+        let was_empty = self.flight.is_empty();
         if advanced {
-            self.take_cumulative(seg.ack, &mut covered);
+            self.advance_una(seg.ack);
+        }
+        let dsack = self.take_sack(cx, seg, before, &mut covered);
+        if advanced {
+            self.take_cumulative(cx, seg.ack, &mut covered, dup_acks);
             self.receipts_on_acked(cx.now);
         }
         self.take_rtt(seg, &covered, advanced, cx);
-        self.rack_advance(&covered, seg.arrival);
+        self.tell_rtt(cx);
+        self.rack_advance(&covered);
         if advanced {
             cx.out.confirm(self.key.remote.ip());
             self.on_progress(cx);
             self.note_room(cx.now);
-        } else if self.flight.is_empty() && !old {
+        } else if was_empty && !old {
             self.on_probe_answered();
         }
         let duplicate = !advanced
@@ -63,30 +68,42 @@ impl Connection {
             && seg.payload.is_empty()
             && !seg.fin()
             && !window_changed
-            && !covered.sacked
-            && !self.flight.is_empty();
-        self.on_probe_acked(seg.ack, duplicate, dsack);
+            && !was_empty;
+        let marked = self.ecn_ack_in(cx, seg);
+        self.counters.delivered += covered.delivered;
+        self.counters.delivered_ce += if marked { covered.delivered } else { 0 };
+        self.recovery.rack.update_window(
+            covered.newest.map(|sent| sent.then.delivered),
+            self.counters.delivered,
+        );
+        if !was_empty {
+            self.on_probe_acked(cx, seg.ack, duplicate && !covered.sacked, dsack.of_probe);
+        }
         let facts = AckFacts {
+            una_before: before,
             advanced,
-            duplicate,
-            dsack,
+            duplicate: duplicate && (self.sack || !dsack.counts),
+            dsack: dsack.counts,
+            marked,
             tsecr: self.ts.and(seg.options.timestamps).map(|ts| ts.ecr),
             now: seg.arrival,
         };
-        let belief = self.recovery.belief;
-        let marked = self.ecn_ack_in(cx, seg);
-        let doubtful = self.recovery.belief != Belief::Open || covered.sacked || duplicate || dsack;
-        if doubtful && (!self.flight.is_empty() || self.recovery.belief != Belief::Open) {
-            self.recover(&covered, facts);
+        let doubtful = self.recovery.belief != Belief::Open
+            || covered.sacked
+            || duplicate
+            || facts.dsack
+            || marked;
+        if doubtful && (!was_empty || facts.dsack) {
+            let dup_acks = self.recovery.dup_acks;
+            self.recover(cx, &covered, facts);
+            // Each duplicate tells of one delivery.
+            let told = self.recovery.dup_acks.saturating_sub(dup_acks);
+            covered.delivered += told;
+            self.counters.delivered += told;
         }
-        self.ecn_note_reduction(belief);
-        self.counters.delivered += covered.delivered;
-        self.counters.delivered_ce += if marked { covered.delivered } else { 0 };
-        if !self.sack && covered.delivered > 0 {
-            // Each duplicate has told of one delivery already (Linux `tcp_remove_reno_sacks`).
-            covered.delivered = covered.delivered.saturating_sub(dup_acks).max(1);
+        if !old {
+            self.control_congestion(&covered, facts, self.flight.losses - losses, cx);
         }
-        self.grow_window(&covered, advanced, cx);
         if advanced {
             self.rearm_after_progress(cx);
         }
@@ -109,32 +126,8 @@ impl Connection {
         changed
     }
 
-    /// Reads SACK blocks; true if the first was a D-SACK (RFC 2883).
-    fn take_sack(&mut self, seg: &Segment, covered: &mut Covered) -> bool {
-        let blocks = &seg.options.sack;
-        if !self.sack || blocks.is_empty() {
-            return false;
-        }
-        let as_seq = |block: &(u32, u32)| (Seq(block.0), Seq(block.1));
-        let first = as_seq(&blocks[0]);
-        let below = first.1.at_or_before(seg.ack) && first.0.before(first.1);
-        let inside = blocks
-            .get(1)
-            .map(as_seq)
-            .is_some_and(|second| first.0.at_or_after(second.0) && first.1.at_or_before(second.1));
-        let dsack = below || inside;
-        if dsack && first.1.at_or_before(self.snd.nxt) {
-            self.on_dsack();
-        }
-        for block in blocks.iter().skip(usize::from(dsack)) {
-            let (low, high) = as_seq(block);
-            self.flight.select(low, high, self.snd.mss, covered);
-        }
-        dsack
-    }
-
-    pub(super) fn take_cumulative(&mut self, ack: Seq, covered: &mut Covered) {
-        self.flight.acknowledge(ack, self.snd.mss, covered);
+    /// Moves `SND.UNA`.
+    fn advance_una(&mut self, ack: Seq) {
         self.counters.bytes_acked += u64::from(ack - self.snd.una);
         let before = self.snd.una;
         self.snd.una = ack;
@@ -143,12 +136,49 @@ impl Connection {
         self.snd.records.advance(ack);
     }
 
+    /// What lies below `SND.UNA` has arrived; of that, `dup_acks` duplicates have told before.
+    fn take_cumulative(&mut self, cx: &mut Cx<'_>, ack: Seq, covered: &mut Covered, dup_acks: u32) {
+        let before = covered.delivered;
+        self.flight.acknowledge(ack, self.snd.mss, covered);
+        if self.sack {
+            self.note_reordering(cx, covered.late_ack, false);
+            return;
+        }
+        let acked = covered.delivered - before;
+        if acked > 0 {
+            // One of them fills the hole (Linux `tcp_remove_reno_sacks`).
+            covered.delivered = before + acked.saturating_sub(dup_acks).max(1);
+            self.recovery.dup_acks = dup_acks.saturating_sub(acked - 1);
+        }
+    }
+
+    /// Takes an acknowledgement that comes with the peer's SYN.
+    pub(super) fn take_first_ack(&mut self, ack: Seq) {
+        self.advance_una(ack);
+        self.flight
+            .acknowledge(ack, self.snd.mss, &mut Covered::default());
+    }
+
     /// An RTT from the first segment newly covered; if one of them was sent twice, from the echoed
-    /// timestamp (RFC 7323, 4.1; Karn's rule).
+    /// timestamp (RFC 7323, 4.1; Karn's rule; Linux `tcp_ack_update_rtt`).
     fn take_rtt(&mut self, seg: &Segment, covered: &Covered, advanced: bool, cx: &Cx<'_>) {
-        if let (false, Some(sent)) = (covered.retransmitted, covered.first_sent) {
-            self.rtt.sample(seg.arrival.since(sent));
-        } else if advanced
+        let since = |at: Option<Instant>| at.map(|at| seg.arrival.since(at));
+        let (acked, selected) = (covered.acked, covered.selected);
+        let first = match covered.retransmitted {
+            true => since(selected.first),
+            false => since(acked.first).or(since(selected.first)),
+        };
+        let last = match covered.retransmitted {
+            true => since(selected.last),
+            false => since(selected.last).or(since(acked.last)),
+        };
+        if let (Some(first), Some(last)) = (first, last) {
+            self.rtt.sample(cx.now, first, last);
+            self.rtt.of_ack = Some(last);
+            return;
+        }
+        self.rtt.of_ack = None;
+        if advanced
             && covered.delivered > 0
             && let (Some(clock), Some(echoed)) =
                 (self.timestamp_now(cx.now), seg.options.timestamps)
@@ -156,8 +186,9 @@ impl Connection {
         {
             let delta = clock.wrapping_sub(echoed.ecr);
             if delta < 1 << 24 {
-                self.rtt
-                    .sample(Duration::from_millis(u64::from(delta.max(1))));
+                let rtt = Duration::from_millis(u64::from(delta.max(1)));
+                self.rtt.sample(cx.now, rtt, rtt);
+                self.rtt.of_ack = Some(rtt);
             }
         }
     }
@@ -171,7 +202,7 @@ impl Connection {
     }
 
     /// The send buffer has become emptier.
-    fn note_room(&mut self, now: crate::time::Instant) {
+    fn note_room(&mut self, now: Instant) {
         if self.snd.no_space && self.is_writable() {
             self.snd.no_space = false;
             self.chrono.stop(Waits::Buffer, now);
@@ -196,20 +227,61 @@ impl Connection {
         }
     }
 
+    /// The window and the rate follow what was delivered (Linux `tcp_cong_control`).
+    fn control_congestion(
+        &mut self,
+        covered: &Covered,
+        facts: AckFacts,
+        newly_lost: u64,
+        cx: &mut Cx<'_>,
+    ) {
+        let _sample = self.rate_sample(facts.now, covered.newest.as_ref(), covered.delivered);
+        if self.recovery.reduces() {
+            self.reduce(covered.delivered, facts.advanced && newly_lost == 0);
+        } else {
+            self.grow_window(covered, facts.advanced, cx);
+        }
+    }
+
     fn grow_window(&mut self, covered: &Covered, advanced: bool, cx: &Cx<'_>) {
-        let reducing = matches!(self.recovery.belief, Belief::Recovery | Belief::Reducing);
         // Only in-order delivery counts, unless the network is known to reorder a lot (Linux
         // `tcp_may_raise_cwnd`).
         let counts = advanced || self.recovery.reordering > cx.config.tcp_reordering;
-        if covered.delivered == 0 || reducing || !self.cc.is_limiting() || !counts {
+        if covered.delivered == 0 || !self.cc.is_limiting() || !counts {
             return;
         }
         self.cc.on_ack(AckSample {
             acked: covered.delivered,
-            srtt: self.rtt.srtt(),
             now: cx.now,
         });
         self.grow_send_buffer(cx.config);
+    }
+
+    /// Tells the congestion control of the RTT that the acknowledgement has measured.
+    fn tell_rtt(&mut self, cx: &mut Cx<'_>) {
+        let Some(rtt) = self.rtt.of_ack else {
+            return;
+        };
+        let sample = RttSample {
+            rtt,
+            now: cx.now,
+            una: self.snd.una,
+            nxt: self.snd.nxt,
+            pacing_rate: self.sending_rate(cx.config),
+            burst_bytes: u64::from(SUPER_PAYLOAD_MAX),
+            paced: false,
+        };
+        match self.cc.on_rtt(&sample) {
+            None => {}
+            Some(Found::Train) => {
+                cx.stats.hystart_train_detect += 1;
+                cx.stats.hystart_train_cwnd += u64::from(self.cc.window.cwnd);
+            }
+            Some(Found::Delay) => {
+                cx.stats.hystart_delay_detect += 1;
+                cx.stats.hystart_delay_cwnd += u64::from(self.cc.window.cwnd);
+            }
+        }
     }
 
     /// The timeout runs from the last progress (RFC 6298, 5.3).
@@ -221,11 +293,14 @@ impl Connection {
         } else {
             self.arm_retransmit(cx.now);
             self.schedule_probe(cx.now, cx.config.tcp_early_retrans >= 3);
+            if let Some(wait) = self.renege_wait(true) {
+                self.timers.set(Timer::Retransmit, cx.now + wait);
+            }
         }
     }
 
     /// (Re)starts the retransmission timeout, counted from now.
-    pub(super) fn arm_retransmit(&mut self, now: crate::time::Instant) {
+    pub(super) fn arm_retransmit(&mut self, now: Instant) {
         if self.opening.is_some() {
             // Before our SYN-ACK is acknowledged nothing else is repeated.
             return;

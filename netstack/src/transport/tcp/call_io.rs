@@ -208,6 +208,7 @@ impl Connection {
         let zero_copy = how.zero_copy && self.opts.zero_copy;
         self.check_promise(zero_copy)?;
         self.equip_sender(cx.spares);
+        self.check_app_limited();
         let len = self.queue_up(cx, data, how.urgent);
         self.snd.no_space |= len < data.len();
         if len == 0 {

@@ -105,20 +105,21 @@ impl Connection {
         }
     }
 
-    /// An acknowledgement that echoes a mark: the window is reduced as for a loss, once per round trip
-    /// (RFC 3168, 6.1.2). True if it does.
+    /// True if an acknowledgement echoes a mark: the window is reduced as for a loss, once per round trip
+    /// (RFC 3168, 6.1.2).
     pub(super) fn ecn_ack_in(&mut self, cx: &mut Cx<'_>, segment: &Segment) -> bool {
         let echoed = self.ecn.on && segment.has(TcpFlags::ECE) && !segment.syn();
-        if echoed && self.recovery.belief <= Belief::Disorder {
-            cx.stats.ecn_reductions += 1;
-            self.reduce_after_probe();
-        }
+        cx.stats.ecn_reductions += u64::from(echoed && self.recovery.belief <= Belief::Disorder);
         echoed
     }
 
     /// The window is smaller than it was believed to be: the peer is told.
-    pub(super) fn ecn_note_reduction(&mut self, before: Belief) {
-        let reduced = before <= Belief::Disorder && self.recovery.belief > Belief::Disorder;
-        self.ecn.announce |= self.ecn.on && reduced;
+    pub(super) fn ecn_announce(&mut self) {
+        self.ecn.announce = self.ecn.on;
+    }
+
+    /// It is not, after all.
+    pub(super) fn ecn_withdraw(&mut self) {
+        self.ecn.announce = false;
     }
 }

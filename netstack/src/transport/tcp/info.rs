@@ -85,7 +85,10 @@ impl Connection {
         let headers = if self.key.local.is_ipv4() { 40 } else { 60 };
         let duplicates = if self.sack { 0 } else { self.recovery.dup_acks };
         let [busy_time, rwnd_limited, sndbuf_limited] = self.chrono.totals(now);
+        let (delivery_rate, delivery_rate_app_limited) = self.rate.shown(self.snd.mss);
         TcpInfo {
+            delivery_rate,
+            delivery_rate_app_limited,
             busy_time: busy_time.as_micros() as u64,
             rwnd_limited: rwnd_limited.as_micros() as u64,
             sndbuf_limited: sndbuf_limited.as_micros() as u64,
@@ -134,7 +137,7 @@ impl Connection {
             segs_out: counters.segs_out,
             segs_in: counters.segs_in,
             notsent_bytes: self.snd.queue.end() - self.snd.nxt.min(self.snd.queue.end()),
-            min_rtt: match self.rtt.min_rtt {
+            min_rtt: match self.rtt.min_rtt() {
                 Duration::MAX => 0,
                 rtt => micros(rtt),
             },

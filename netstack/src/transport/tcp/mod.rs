@@ -10,7 +10,8 @@
 //! | `fast_open/` | data on the SYN (RFC 7413): cookies, limits, the client |
 //! | `handshake/` | `SynSent` and `SynReceived`: connections that we open |
 //! | `state` | a synchronised connection, and the state of its parts |
-//! | `segment_in`, `ack`, `recovery`, `rack`, `sack` | what comes in |
+//! | `segment_in`, `ack`, `sack`, `recovery/`, `rate` | what comes in |
+//! | `congestion/` | how far the window grows: CUBIC, Reno |
 //! | `output`, `records`, `delack`, `window`, `autotune` | what goes out |
 //! | `ecn` | marks instead of losses |
 //! | `urgent` | urgent data, both ways |
@@ -21,7 +22,7 @@
 //! | `calls`, `connect`, `call_io`, `call_options`, `info`, `chrono` | what applications do |
 //! | `peers` | what is remembered of peers |
 //! | `spares` | memory that idle connections leave to busy ones |
-//! | `flow`, `isn`, `cookies`, `seq`, `segment`, `config`, `options` | leaves |
+//! | `flow`, `isn`, `cookies`, `seq`, `segment`, `config`, `options`, `filter` | leaves |
 
 mod ack;
 mod autotune;
@@ -39,6 +40,7 @@ mod ecn;
 mod emit;
 mod engine;
 mod fast_open;
+mod filter;
 mod flow;
 mod handshake;
 mod icmp_in;
@@ -49,7 +51,7 @@ mod listen;
 mod options;
 mod output;
 mod peers;
-mod rack;
+mod rate;
 mod receipts;
 mod records;
 mod recovery;

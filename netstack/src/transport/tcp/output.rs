@@ -4,7 +4,7 @@ use super::Cx;
 use super::chrono::Waits;
 use super::config::TcpConfig;
 use super::emit::Sending;
-use super::recovery::Belief;
+use super::recovery::{Belief, Next, Probe};
 use super::sack::Sent;
 use super::seq::Seq;
 use super::state::{Connection, Phase};
@@ -14,7 +14,7 @@ use crate::time::Instant;
 /// Bytes of TCP and IP header that a super-segment leaves room for.
 const HEADROOM: u32 = 40 + 60;
 /// The largest payload of a super-segment: below 64 KiB with all headers.
-const SUPER_PAYLOAD_MAX: u32 = 65_535 - HEADROOM;
+pub(super) const SUPER_PAYLOAD_MAX: u32 = 65_535 - HEADROOM;
 
 impl Connection {
     /// Sends everything that may leave now: retransmissions first, then new data, then what
@@ -24,14 +24,31 @@ impl Connection {
             return;
         }
         self.blocked = false;
-        if (self.opening.is_none() && self.send_lost(cx) == Sending::Blocked)
-            || self.send_new(cx) == Sending::Blocked
-        {
+        if self.send_in_turn(cx) == Sending::Blocked {
             self.blocked = true;
         } else if self.acks.now {
             self.send_ack(cx);
         }
         self.arm_persist(cx);
+    }
+
+    /// Retransmissions before new data, or after, or not at all, as the last acknowledgement says.
+    fn send_in_turn(&mut self, cx: &mut Cx<'_>) -> Sending {
+        let mut next = core::mem::replace(&mut self.recovery.next, Next::Lost);
+        if next == Next::New {
+            if self.send_new(cx) == Sending::Blocked {
+                return Sending::Blocked;
+            }
+            next = match self.forward_sent() {
+                true => return Sending::Done,
+                false => Next::Lost,
+            };
+        }
+        let again = next == Next::Lost && self.opening.is_none();
+        if again && self.send_lost(cx) == Sending::Blocked {
+            return Sending::Blocked;
+        }
+        self.send_new(cx)
     }
 
     /// Retransmits what is presumed lost, as far as the window allows (RFC 6675, 5).
@@ -56,9 +73,9 @@ impl Connection {
     fn retransmit(&mut self, cx: &mut Cx<'_>, sent: Sent) -> Sending {
         let sending = self.transmit(cx, sent.seq, sent.end);
         if sending == Sending::Done {
-            let clock = self.timestamp_now(cx.now);
-            self.flight.retransmitted(sent.seq, cx.now);
-            self.recovery.on_retransmit(sent.segs, cx.now, clock);
+            let then = self.rate_snapshot(cx.now);
+            self.flight.retransmitted(sent.seq, cx.now, then);
+            self.recovery.on_retransmit(sent.segs, cx.now);
             self.recovery.on_sent(sent.segs);
             self.counters.total_retrans += sent.segs;
             self.counters.bytes_retrans += u64::from(sent.end - sent.seq);
@@ -145,7 +162,8 @@ impl Connection {
             self.snd.small_end = end;
         }
         let before = self.flight.packets;
-        self.flight.push(seq, end, cx.now, self.snd.mss);
+        let then = self.rate_snapshot(cx.now);
+        self.flight.push(seq, end, cx.now, self.snd.mss, then);
         self.recovery.on_sent(self.flight.packets - before);
         self.counters.bytes_sent += u64::from(end - seq);
         self.snd.last_sent = cx.now;
@@ -157,13 +175,17 @@ impl Connection {
 
     /// After a pause the old window says nothing about the network (RFC 2861).
     fn restart_after_idle(&mut self, cx: &Cx<'_>) {
+        let sending = self.snd.nxt.before(self.snd.end());
+        if !sending || self.in_flight() > 0 {
+            return;
+        }
         let idle = cx.now.since(self.snd.last_sent);
         let rto = self.rtt.base_rto();
-        let sending = self.snd.nxt.before(self.snd.end());
-        let wanted = cx.config.tcp_slow_start_after_idle != 0 && sending;
+        let wanted = cx.config.tcp_slow_start_after_idle != 0 && !self.cc.has_own_control();
         if wanted && self.flight.is_empty() && idle > rto {
-            self.cc.on_restart(idle, rto);
+            self.cc.decay(idle, rto);
         }
+        self.cc.on_start(cx.now, idle);
     }
 
     /// Segments that one super-segment may hold on this route.
@@ -189,7 +211,7 @@ impl Connection {
         let near = match config.tcp_tso_rtt_log {
             0 => 0,
             log => {
-                let min_rtt = self.rtt.min_rtt.as_micros().min(u128::from(u32::MAX)) as u32;
+                let min_rtt = self.rtt.min_rtt().as_micros().min(u128::from(u32::MAX)) as u32;
                 let halvings = min_rtt.checked_shr(log).unwrap_or(0);
                 bytes_max.checked_shr(halvings).unwrap_or(0)
             }
@@ -202,7 +224,7 @@ impl Connection {
     }
 
     /// Bytes per second at which the window lets data leave (Linux `tcp_update_pacing_rate`).
-    fn sending_rate(&self, config: &TcpConfig) -> u64 {
+    pub(super) fn sending_rate(&self, config: &TcpConfig) -> u64 {
         let window = &self.cc.window;
         let ratio = match window.cwnd < window.ssthresh / 2 {
             true => config.tcp_pacing_ss_ratio,
@@ -335,12 +357,20 @@ impl Connection {
             let (seq, end) = (self.snd.nxt, self.snd.nxt + data.min(self.bounded_mss()));
             if self.transmit(cx, seq, end) == Sending::Done {
                 self.on_new_sent(cx, seq, end);
-                self.recovery.probe = Some((self.snd.nxt, false));
+                self.recovery.probe = Some(Probe {
+                    end: self.snd.nxt,
+                    again: false,
+                });
+                cx.stats.loss_probes += 1;
             }
         } else if let Some(last) = self.flight.tail(self.snd.mss)
             && self.retransmit(cx, last) == Sending::Done
         {
-            self.recovery.probe = Some((self.snd.nxt, true));
+            self.recovery.probe = Some(Probe {
+                end: self.snd.nxt,
+                again: true,
+            });
+            cx.stats.loss_probes += 1;
         }
         self.arm_retransmit(cx.now);
     }

@@ -1,11 +1,15 @@
 //! Round-trip estimation and the retransmission timeout (RFC 6298, with Linux's bounds).
 
-use crate::time::Duration;
+use super::filter::Filter;
+use crate::time::{Duration, Instant};
 
 /// The timeout before any sample (RFC 6298, 2.1).
 pub(super) const RTO_INITIAL: Duration = Duration::from_secs(1);
 /// Upper bound of the timeout (Linux `TCP_RTO_MAX`).
 pub(super) const RTO_MAX: Duration = Duration::from_secs(120);
+
+/// How long the least RTT is remembered (Linux `tcp_min_rtt_wlen`).
+const MIN_RTT_WINDOW: Duration = Duration::from_secs(300);
 
 /// Smoothed round-trip time and its variation.
 #[derive(Clone, Debug)]
@@ -17,10 +21,10 @@ pub(super) struct RttEstimator {
     rto_min: Duration,
     /// Doublings since the last timely acknowledgement.
     pub(super) backoff: u8,
-    /// Least RTT seen; `Duration::MAX` before the first sample.
-    pub(super) min_rtt: Duration,
-    /// The latest sample.
-    pub(super) latest: Duration,
+    /// Least RTT of the last [`MIN_RTT_WINDOW`], in nanoseconds.
+    least: Filter,
+    /// What the present acknowledgement tells: the RTT of the last segment that it covers.
+    pub(super) of_ack: Option<Duration>,
 }
 
 impl RttEstimator {
@@ -30,16 +34,18 @@ impl RttEstimator {
             mdev: 0,
             rto_min,
             backoff: 0,
-            min_rtt: Duration::MAX,
-            latest: Duration::ZERO,
+            least: Filter::default(),
+            of_ack: None,
         }
     }
 
-    /// Takes a sample; the caller has made sure that no retransmission is ambiguous (Karn).
-    pub(super) fn sample(&mut self, rtt: Duration) {
+    /// Takes a sample, of the first segment that an acknowledgement covers, and of the last, which says
+    /// more of the path; the caller has made sure that no retransmission is ambiguous (Karn).
+    pub(super) fn sample(&mut self, now: Instant, rtt: Duration, of_last: Duration) {
         let rtt_ns = (rtt.as_nanos() as u64).max(1);
-        self.latest = rtt;
-        self.min_rtt = self.min_rtt.min(rtt);
+        let least = (of_last.as_nanos() as u64).max(1);
+        self.least
+            .min(MIN_RTT_WINDOW.as_nanos() as u64, now.as_nanos(), least);
         if self.srtt == 0 {
             self.srtt = rtt_ns;
             self.mdev = rtt_ns / 2;
@@ -54,6 +60,14 @@ impl RttEstimator {
         };
         self.mdev = self.mdev - self.mdev / gain + error / gain;
         self.srtt = self.srtt - self.srtt / 8 + rtt_ns / 8;
+    }
+
+    /// Least RTT seen lately; `Duration::MAX` before the first sample.
+    pub(super) fn min_rtt(&self) -> Duration {
+        match self.least.best() {
+            0 => Duration::MAX,
+            nanos => Duration::from_nanos(nanos),
+        }
     }
 
     /// True once there has been a sample.
@@ -96,11 +110,15 @@ mod tests {
     fn rto_follows_the_samples() {
         let mut rtt = RttEstimator::new(Duration::from_millis(200));
         assert_eq!(rtt.rto(), RTO_INITIAL);
-        rtt.sample(Duration::from_millis(100));
+        let sample = |rtt: &mut RttEstimator, ms| {
+            let sample = Duration::from_millis(ms);
+            rtt.sample(Instant::ZERO, sample, sample);
+        };
+        sample(&mut rtt, 100);
         assert_eq!(rtt.srtt(), Duration::from_millis(100));
         assert_eq!(rtt.rto(), Duration::from_millis(300));
         for _ in 0..200 {
-            rtt.sample(Duration::from_millis(10));
+            sample(&mut rtt, 10);
         }
         let rto = rtt.rto().as_millis();
         assert!(

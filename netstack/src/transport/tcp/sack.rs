@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use super::rate::Snapshot;
 use super::seq::Seq;
 use crate::time::{Duration, Instant};
 
@@ -22,41 +23,119 @@ pub(super) struct Sent {
     pub(super) retrans: bool,
     /// It has been retransmitted at some time (Karn).
     pub(super) ever_retrans: bool,
+    /// What had been delivered when it last left.
+    pub(super) then: Snapshot,
+}
+
+impl Sent {
+    pub(super) fn new(seq: Seq, end: Seq, at: Instant, segs: u32) -> Self {
+        Self {
+            seq,
+            end,
+            at,
+            segs,
+            sacked: false,
+            lost: false,
+            retrans: false,
+            ever_retrans: false,
+            then: Snapshot::default(),
+        }
+    }
+}
+
+/// First and last departure of the ranges that an acknowledgement covers and that left only once.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Departures {
+    pub(super) first: Option<Instant>,
+    pub(super) last: Option<Instant>,
+}
+
+impl Departures {
+    fn note(&mut self, at: Instant) {
+        self.first.get_or_insert(at);
+        self.last = Some(at);
+    }
 }
 
 /// What an acknowledgement has newly covered.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Covered {
+    /// When it arrived.
+    now: Instant,
+    /// Least RTT before it.
+    min_rtt: Duration,
+    /// `SND.NXT` at the beginning of the present episode.
+    episode: Seq,
     /// End of the highest range selectively acknowledged before this acknowledgement.
-    pub(super) highest_before: Option<Seq>,
+    highest_before: Option<Seq>,
     /// Segments newly acknowledged or selectively acknowledged.
     pub(super) delivered: u32,
-    /// When the first range that never was retransmitted had left, for the RTT.
-    pub(super) first_sent: Option<Instant>,
-    /// A retransmitted range was covered: an RTT from it is ambiguous.
+    /// Departures of what was cumulatively acknowledged.
+    pub(super) acked: Departures,
+    /// Of what was selectively acknowledged.
+    pub(super) selected: Departures,
+    /// A retransmitted range was cumulatively acknowledged: an RTT from it is ambiguous (Karn).
     pub(super) retransmitted: bool,
-    /// A range below the highest one selectively acknowledged before, never retransmitted: the
-    /// network reorders, by this many segments.
-    pub(super) reordered: Option<u32>,
+    /// Something of the time before the episode arrived that was sent only once (Linux
+    /// `FLAG_ORIG_SACK_ACKED`).
+    pub(super) original: bool,
+    /// Start of the lowest range that a SACK block covers late: it never was sent again.
+    pub(super) late_sack: Option<Seq>,
+    /// The same for what was cumulatively acknowledged.
+    pub(super) late_ack: Option<Seq>,
     /// The latest range covered, by time of sending: what RACK goes by.
     pub(super) latest: Option<Sent>,
+    /// RTT of the range covered last (RFC 8985, 6.2, step 2).
+    pub(super) rack_rtt: Option<Duration>,
     /// Something was newly selectively acknowledged.
     pub(super) sacked: bool,
+    /// The range that left last, for the delivery rate.
+    pub(super) newest: Option<Sent>,
 }
 
 impl Covered {
-    fn note(&mut self, sent: &Sent) {
+    /// Nothing yet, by an acknowledgement that arrives `now`.
+    pub(super) fn new(board: &Scoreboard, now: Instant, min_rtt: Duration, episode: Seq) -> Self {
+        Self {
+            now,
+            min_rtt,
+            episode,
+            highest_before: board.highest,
+            ..Self::default()
+        }
+    }
+
+    fn note(&mut self, sent: &Sent, selected: bool) {
         self.delivered += sent.segs;
-        if sent.ever_retrans {
+        if !sent.ever_retrans {
+            let departures = if selected {
+                &mut self.selected
+            } else {
+                &mut self.acked
+            };
+            departures.note(sent.at);
+            self.original |= sent.end.at_or_before(self.episode);
+        } else if !selected {
             self.retransmitted = true;
-        } else if self.first_sent.is_none() {
-            self.first_sent = Some(sent.at);
         }
         let later = |old: &Sent| (sent.at, (sent.end - old.end) as i32 > 0) > (old.at, false);
+        if self.newest.as_ref().is_none_or(later) {
+            self.newest = Some(*sent);
+        }
+        // An RTT below the minimum from a retransmitted segment means that the original arrived.
+        let rtt = self.now.since(sent.at);
+        if sent.ever_retrans && rtt < self.min_rtt {
+            return;
+        }
+        self.rack_rtt = Some(rtt);
         if self.latest.as_ref().is_none_or(later) {
             self.latest = Some(*sent);
         }
     }
+}
+
+fn lower(known: &mut Option<Seq>, seq: Seq) {
+    *known = Some(known.map_or(seq, |low| low.min(seq)));
 }
 
 /// Everything sent and not cumulatively acknowledged, in order and without gaps.
@@ -77,6 +156,8 @@ pub(super) struct Scoreboard {
     hint: Seq,
     /// When the latest transmission left.
     last_at: Instant,
+    /// Segments presumed lost so far, each time counted.
+    pub(super) losses: u64,
 }
 
 impl Scoreboard {
@@ -111,19 +192,13 @@ impl Scoreboard {
     }
 
     /// New data left.
-    pub(super) fn push(&mut self, seq: Seq, end: Seq, at: Instant, mss: u32) {
+    pub(super) fn push(&mut self, seq: Seq, end: Seq, at: Instant, mss: u32, then: Snapshot) {
         let segs = segments(end - seq, mss);
         self.packets += segs;
         let at = self.stamp(at);
         self.list.push_back(Sent {
-            seq,
-            end,
-            at,
-            segs,
-            sacked: false,
-            lost: false,
-            retrans: false,
-            ever_retrans: false,
+            then,
+            ..Sent::new(seq, end, at, segs)
         });
     }
 
@@ -197,21 +272,19 @@ impl Scoreboard {
                 self.sacked -= sent.segs;
                 // Its RTT was taken when it was selectively acknowledged.
             } else {
-                covered.note(&sent);
-                if let Some(highest) = covered.highest_before
-                    && sent.end.before(highest)
+                covered.note(&sent, false);
+                if covered
+                    .highest_before
+                    .is_some_and(|highest| sent.seq.before(highest))
                     && !sent.ever_retrans
                 {
-                    covered.reordered = Some(segments(highest - sent.seq, mss));
+                    lower(&mut covered.late_ack, sent.seq);
                 }
             }
             self.lost -= if sent.lost { sent.segs } else { 0 };
             self.retrans -= if sent.retrans { sent.segs } else { 0 };
         }
-        if self
-            .highest
-            .is_some_and(|highest| highest.at_or_before(una))
-        {
+        if self.sacked == 0 {
             self.highest = None;
         }
     }
@@ -240,21 +313,18 @@ impl Scoreboard {
             if sent.sacked {
                 continue;
             }
-            if let Some(highest) = covered.highest_before
-                && sent.end.before(highest)
-                && !sent.ever_retrans
-            {
-                let distance = segments(highest - sent.seq, mss);
-                covered.reordered = Some(covered.reordered.unwrap_or(0).max(distance));
+            let late = self.highest.is_some_and(|high| sent.seq.before(high));
+            if late && !sent.ever_retrans {
+                lower(&mut covered.late_sack, sent.seq);
             }
-            covered.note(sent);
+            self.highest = Some(self.highest.map_or(sent.end, |high| high.max(sent.end)));
+            covered.note(sent, true);
             covered.sacked = true;
             self.sacked += sent.segs;
             self.lost -= if sent.lost { sent.segs } else { 0 };
             self.retrans -= if sent.retrans { sent.segs } else { 0 };
             (sent.sacked, sent.lost, sent.retrans) = (true, false, false);
         }
-        self.highest = Some(self.highest.map_or(high, |highest| highest.max(high)));
     }
 
     /// Presumes lost what `is_lost` says of the ranges that the peer does not have. Returns how
@@ -279,6 +349,7 @@ impl Scoreboard {
             newly += sent.segs;
             hint.get_or_insert(sent.seq);
         }
+        self.losses += u64::from(newly);
         if let Some(seq) = hint {
             self.hint = if self.lost == newly {
                 seq
@@ -287,6 +358,12 @@ impl Scoreboard {
             };
         }
         newly
+    }
+
+    /// True if what lies at `seq` is in flight and was sent more than once.
+    pub(super) fn was_retransmitted(&self, seq: Seq) -> bool {
+        let sent = self.list.get(self.index_at(seq));
+        sent.is_some_and(|sent| !sent.seq.after(seq) && sent.ever_retrans)
     }
 
     /// Presumes one segment at the front lost (NewReno).
@@ -340,14 +417,15 @@ impl Scoreboard {
     }
 
     /// The range that starts at `seq` has been sent again.
-    pub(super) fn retransmitted(&mut self, seq: Seq, at: Instant) {
+    pub(super) fn retransmitted(&mut self, seq: Seq, at: Instant, then: Snapshot) {
         let index = self.index_at(seq);
         let at = self.stamp(at);
         if let Some(sent) = self.list.get_mut(index) {
             if !sent.retrans {
                 self.retrans += sent.segs;
             }
-            (sent.retrans, sent.ever_retrans, sent.at) = (true, true, at);
+            (sent.retrans, sent.ever_retrans) = (true, true);
+            (sent.at, sent.then) = (at, then);
         }
     }
 
@@ -417,7 +495,7 @@ mod tests {
             for (what, at, len) in steps {
                 match what {
                     0 | 1 => {
-                        board.push(nxt, nxt + len, now, mss);
+                        board.push(nxt, nxt + len, now, mss, Snapshot::default());
                         nxt += len;
                     }
                     2 => {
@@ -429,7 +507,7 @@ mod tests {
                     _ => {
                         if let Some(sent) = board.next_to_retransmit(1 + len % 4, mss) {
                             prop_assert!(sent.segs <= 1 + len % 4 && sent.lost && !sent.retrans);
-                            board.retransmitted(sent.seq, now);
+                            board.retransmitted(sent.seq, now, Snapshot::default());
                         } else {
                             prop_assert!(!board.list.iter().any(|sent| sent.lost && !sent.retrans));
                         }

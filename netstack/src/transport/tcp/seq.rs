@@ -43,6 +43,17 @@ impl Seq {
     }
 }
 
+impl Seq {
+    /// The order of two numbers that lie within 2^31 of each other.
+    pub(crate) const fn cmp_near(self, other: Self) -> core::cmp::Ordering {
+        match self.0.wrapping_sub(other.0) as i32 {
+            0 => core::cmp::Ordering::Equal,
+            ..0 => core::cmp::Ordering::Less,
+            _ => core::cmp::Ordering::Greater,
+        }
+    }
+}
+
 impl Add<u32> for Seq {
     type Output = Self;
 

@@ -10,6 +10,7 @@ use super::flow::FlowKey;
 use super::listen::PassiveOpen;
 use super::options::SocketOptions;
 use super::receipts::Receipts;
+use super::rate::Rate;
 use super::records::Records;
 use super::recovery::Recovery;
 use super::recv_queue::RecvQueue;
@@ -282,6 +283,8 @@ pub(super) struct Connection {
     pub(super) receipts: Option<Box<Receipts>>,
     /// Where the numbers of its timestamps begin.
     pub(super) stamp_base: Seq,
+    /// Samples of the delivery rate.
+    pub(super) rate: Rate,
 }
 
 impl Connection {
@@ -339,6 +342,7 @@ impl Connection {
             chrono: Chrono::default(),
             receipts: None,
             stamp_base: start,
+            rate: Rate::default(),
         };
         connection.update_mss(cx);
         connection.grow_send_buffer(cx.config);
@@ -354,7 +358,8 @@ impl Connection {
         if let Some(sent) = agreed.syn_sent_at
             && !agreed.retransmitted
         {
-            self.rtt.sample(cx.now.since(sent));
+            let rtt = cx.now.since(sent);
+            self.rtt.sample(cx.now, rtt, rtt);
         }
     }
 

@@ -74,6 +74,52 @@ counters! {
         delayed_acks = "TcpExtDelayedACKs",
         /// Retransmission timeouts.
         timeouts = "TcpExtTCPTimeouts",
+        /// Fast recoveries begun with SACK.
+        sack_recovery = "TcpExtTCPSackRecovery",
+        /// Fast recoveries begun without.
+        reno_recovery = "TcpExtTCPRenoRecovery",
+        /// Timeouts that found that the peer had dropped what it had reported.
+        sack_reneging = "TcpExtTCPSACKReneging",
+        /// Estimates of reordering that grew by SACK blocks.
+        sack_reorder = "TcpExtTCPSACKReorder",
+        /// The same by an echoed timestamp.
+        ts_reorder = "TcpExtTCPTSReorder",
+        /// Recoveries undone at their end.
+        full_undo = "TcpExtTCPFullUndo",
+        /// Recoveries undone before.
+        partial_undo = "TcpExtTCPPartialUndo",
+        /// Recoveries undone because all retransmissions were duplicates.
+        dsack_undo = "TcpExtTCPDSACKUndo",
+        /// Timeouts undone.
+        loss_undo = "TcpExtTCPLossUndo",
+        /// Of these, those that F-RTO found spurious.
+        spurious_rtos = "TcpExtTCPSpuriousRTOs",
+        /// Retransmissions that were lost too.
+        lost_retransmit = "TcpExtTCPLostRetransmit",
+        /// Tail loss probes sent.
+        loss_probes = "TcpExtTCPLossProbes",
+        /// Losses that a probe has repaired.
+        loss_probe_recovery = "TcpExtTCPLossProbeRecovery",
+        /// Reports of duplicates below what is acknowledged.
+        dsack_recv = "TcpExtTCPDSACKRecv",
+        /// The same above it.
+        dsack_ofo_recv = "TcpExtTCPDSACKOfoRecv",
+        /// Reports of duplicates of more than was sent again, or of more than the window.
+        dsack_ignored_dubious = "TcpExtTCPDSACKIgnoredDubious",
+        /// Reports of duplicates from before the present episode.
+        dsack_ignored_old = "TcpExtTCPDSACKIgnoredOld",
+        /// Reports of duplicates when there is nothing to undo.
+        dsack_ignored_no_undo = "TcpExtTCPDSACKIgnoredNoUndo",
+        /// SACK blocks of what is not in flight.
+        sack_discard = "TcpExtTCPSACKDiscard",
+        /// Slow starts ended by a train of acknowledgements (HyStart), and the sum of the windows then.
+        hystart_train_detect = "TcpExtTCPHystartTrainDetect",
+        /// See the line before.
+        hystart_train_cwnd = "TcpExtTCPHystartTrainCwnd",
+        /// Slow starts ended by a longer round trip, and the sum of the windows then.
+        hystart_delay_detect = "TcpExtTCPHystartDelayDetect",
+        /// See the line before.
+        hystart_delay_cwnd = "TcpExtTCPHystartDelayCwnd",
         /// Connections that went into TIME-WAIT.
         time_wait = "TcpExtTW",
         /// TIME-WAIT records dropped for want of room.

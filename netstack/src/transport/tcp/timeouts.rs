@@ -16,7 +16,7 @@ impl Connection {
                 Timer::Retransmit => self.on_retransmit_timeout(cx),
                 Timer::LossProbe => self.send_loss_probe(cx),
                 Timer::Reorder => {
-                    self.on_reorder_timer(cx.now);
+                    self.on_reorder_timer(cx);
                     self.output(cx);
                 }
                 Timer::Persist => self.on_persist_timeout(cx),
@@ -56,9 +56,7 @@ impl Connection {
             return;
         }
         cx.stats.timeouts += 1;
-        let belief = self.recovery.belief;
-        self.enter_loss(cx.now);
-        self.ecn_note_reduction(belief);
+        self.enter_loss(cx);
         self.recovery.timeouts = self.recovery.timeouts.saturating_add(1);
         self.retransmit_head(cx);
         if self.blocked {

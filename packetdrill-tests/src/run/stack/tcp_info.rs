@@ -55,6 +55,8 @@ pub(super) fn fields(stack: &mut Stack, id: SocketId) -> SysResult<Vec<(&'static
         min_rtt,
         data_segs_in,
         data_segs_out,
+        delivery_rate,
+        delivery_rate_app_limited,
         busy_time,
         rwnd_limited,
         sndbuf_limited,

@@ -330,7 +330,7 @@ fn emit_info(info: &TcpInfo) -> Vec<u8> {
         info.backoff,
         info.options,
         info.snd_wscale | info.rcv_wscale << 4,
-        info.fastopen_client_fail << 1,
+        u8::from(info.delivery_rate_app_limited) | info.fastopen_client_fail << 1,
     ];
     let words = |bytes: &mut Vec<u8>, words: &[u32]| {
         words
@@ -383,10 +383,14 @@ fn emit_info(info: &TcpInfo) -> Vec<u8> {
             i.data_segs_out,
         ],
     );
-    // The delivery rate is not kept.
     longs(
         &mut bytes,
-        &[0, i.busy_time, i.rwnd_limited, i.sndbuf_limited],
+        &[
+            i.delivery_rate,
+            i.busy_time,
+            i.rwnd_limited,
+            i.sndbuf_limited,
+        ],
     );
     words(&mut bytes, &[i.delivered, i.delivered_ce]);
     longs(&mut bytes, &[i.bytes_sent, i.bytes_retrans]);

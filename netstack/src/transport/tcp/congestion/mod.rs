@@ -2,10 +2,13 @@
 //! counts segments, and an algorithm only decides how far the window grows and shrinks.
 
 mod cubic;
+mod hystart;
 mod reno;
 
+use super::recovery::Belief;
 use super::seq::Seq;
 use crate::time::{Duration, Instant};
+pub(super) use hystart::Found;
 
 /// Segments that may be in flight before anything is known of the path (RFC 6928).
 pub(super) const INITIAL_WINDOW: u32 = 10;
@@ -17,10 +20,26 @@ pub(super) const SSTHRESH_INFINITE: u32 = u32::MAX;
 pub(super) struct AckSample {
     /// Segments newly acknowledged or selectively acknowledged.
     pub(super) acked: u32,
-    /// Smoothed RTT.
-    pub(super) srtt: Duration,
     /// When it arrived.
     pub(super) now: Instant,
+}
+
+/// What it sees of an RTT.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct RttSample {
+    /// Of the last segment that the acknowledgement covers.
+    pub(super) rtt: Duration,
+    pub(super) now: Instant,
+    /// `SND.UNA`.
+    pub(super) una: Seq,
+    /// `SND.NXT`.
+    pub(super) nxt: Seq,
+    /// Bytes per second at which data leaves; 0: not known.
+    pub(super) pacing_rate: u64,
+    /// Bytes that may leave at once.
+    pub(super) burst_bytes: u64,
+    /// Data leaves at that rate and no faster.
+    pub(super) paced: bool,
 }
 
 /// The window, and what an algorithm may change of it.
@@ -59,10 +78,15 @@ impl Window {
         left
     }
 
-    /// One segment more for each `per` segments acknowledged.
+    /// One segment more for each `per` segments acknowledged. Credit that was gathered at a larger `per`
+    /// is worth one segment at most (Linux `tcp_cong_avoid_ai`).
     fn grow_by_one_per(&mut self, per: u32, acked: u32) {
-        self.credit += acked;
         let per = per.max(1);
+        if self.credit >= per {
+            self.credit = 0;
+            self.cwnd += 1;
+        }
+        self.credit += acked;
         self.cwnd += self.credit / per;
         self.credit %= per;
     }
@@ -70,14 +94,18 @@ impl Window {
 
 /// An algorithm.
 trait Algorithm {
+    /// An RTT was measured, whatever the state.
+    fn on_rtt(&mut self, _window: &mut Window, _sample: &RttSample) -> Option<Found> {
+        None
+    }
     /// The window may grow: it was in full use, and nothing is wrong.
     fn on_ack(&mut self, window: &mut Window, sample: AckSample);
     /// Congestion was seen: the new threshold.
     fn on_congestion(&mut self, window: &Window) -> u32;
-    /// A retransmission timeout forgot the past.
-    fn on_timeout(&mut self) {}
+    /// Loss recovery believes something else of the network.
+    fn on_belief(&mut self, _window: &mut Window, _belief: Belief) {}
     /// Sending starts again after a pause of `idle`.
-    fn on_restart(&mut self, _idle: Duration) {}
+    fn on_start(&mut self, _now: Instant, _idle: Duration) {}
 }
 
 /// The algorithm of a connection.
@@ -214,16 +242,38 @@ impl Congestion {
         window.credit = 0;
     }
 
-    /// Retransmission timeout: the window starts again at one segment.
-    pub(super) fn on_timeout(&mut self) {
+    /// True if the algorithm sets the window by itself, in recovery too.
+    pub(super) fn has_own_control(&self) -> bool {
+        false
+    }
+
+    /// An RTT was measured. Tells if slow start ends by it.
+    pub(super) fn on_rtt(&mut self, sample: &RttSample) -> Option<Found> {
+        let (window, algorithm) = self.split();
+        algorithm.on_rtt(window, sample)
+    }
+
+    /// The reduction from `before` was a mistake.
+    pub(super) fn undo(&mut self, before: u32) {
+        self.window.cwnd = self.window.cwnd.max(before);
+    }
+
+    /// Loss recovery believes something else of the network.
+    pub(super) fn on_belief(&mut self, belief: Belief) {
+        let (window, algorithm) = self.split();
+        algorithm.on_belief(window, belief);
+    }
+
+    /// Sending starts again, with nothing in flight, after a pause of `idle`.
+    pub(super) fn on_start(&mut self, now: Instant, idle: Duration) {
         let (_, algorithm) = self.split();
-        algorithm.on_timeout();
+        algorithm.on_start(now, idle);
     }
 
     /// After a pause of `idle`, longer than the timeout `rto`, the window decays by half for each
     /// timeout, not below the initial one (RFC 2861, Linux `tcp_cwnd_restart`).
-    pub(super) fn on_restart(&mut self, idle: Duration, rto: Duration) {
-        let (window, algorithm) = self.split();
+    pub(super) fn decay(&mut self, idle: Duration, rto: Duration) {
+        let window = &mut self.window;
         window.ssthresh = window.ssthresh.max(window.cwnd / 4 * 3);
         let restart = window.cwnd.min(INITIAL_WINDOW);
         let mut left = idle;
@@ -232,6 +282,5 @@ impl Congestion {
             left -= rto;
         }
         window.cwnd = window.cwnd.max(restart);
-        algorithm.on_restart(idle);
     }
 }

@@ -25,7 +25,7 @@ impl Algorithm for Reno {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::time::{Duration, Instant};
+    use crate::time::Instant;
 
     #[test]
     fn slow_start_then_linear() {
@@ -35,7 +35,6 @@ mod tests {
         };
         let sample = |acked| AckSample {
             acked,
-            srtt: Duration::from_millis(10),
             now: Instant::ZERO,
         };
         Reno.on_ack(&mut window, sample(2));

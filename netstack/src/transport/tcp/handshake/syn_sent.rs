@@ -12,7 +12,6 @@ use crate::transport::tcp::flow::FlowKey;
 use crate::transport::tcp::isn::timestamp_clock;
 use crate::transport::tcp::options::SocketOptions;
 use crate::transport::tcp::rtt::{RTO_INITIAL, RTO_MAX};
-use crate::transport::tcp::sack::Covered;
 use crate::transport::tcp::segment::{Outgoing, Segment, send_reset};
 use crate::transport::tcp::seq::Seq;
 use crate::transport::tcp::state::{Connection, Negotiated, TimestampState};
@@ -462,12 +461,12 @@ impl Connection {
         self.snd.queue.append(data);
         self.snd.records.wrote(end, seq, false, false);
         self.snd.nxt = end;
-        self.flight.push(seq, end, sent, self.snd.mss);
+        let then = self.rate_snapshot(sent);
+        self.flight.push(seq, end, sent, self.snd.mss, then);
         self.counters.bytes_sent += data.len() as u64;
         self.counters.data_segs_out += 1;
         if ack.after(seq) {
-            let mut covered = Covered::default();
-            self.take_cumulative(ack, &mut covered);
+            self.take_first_ack(ack);
         }
     }
 

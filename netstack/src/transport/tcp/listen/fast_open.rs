@@ -258,7 +258,8 @@ impl Connection {
         self.established_at = cx.now;
         let record = &opening.record;
         if !self.rtt.has_sample() && !record.retransmitted {
-            self.rtt.sample(cx.now.since(record.first_sent));
+            let rtt = cx.now.since(record.first_sent);
+            self.rtt.sample(cx.now, rtt, rtt);
         }
         if !self.flight.is_empty() {
             self.arm_retransmit(cx.now);
@@ -295,7 +296,7 @@ impl Connection {
         opening.record.timeouts += 1;
         if timeouts == 1 {
             // The window that a connection begins with after two timeouts (RFC 5681, 3.1).
-            self.enter_loss(cx.now);
+            self.enter_loss(cx);
         }
         self.recovery.timeouts = self.recovery.timeouts.saturating_add(1);
         self.repeat_syn_ack(cx);
