@@ -26,16 +26,8 @@ impl Connection {
     pub(super) fn ack_in(&mut self, cx: &mut Cx<'_>, seg: &Segment) -> AckVerdict {
         let before = self.snd.una;
         let dup_acks = self.recovery.dup_acks;
-        if seg.ack.after(self.snd.nxt) {
-            self.challenge(cx);
+        if !self.is_plausible(cx, seg.ack) {
             return AckVerdict::Unacceptable;
-        }
-        if seg.ack.before(before) {
-            // RFC 5961, 5.2: older than any window we ever had.
-            if seg.ack.before(before - self.snd.max_wnd.max(1)) {
-                self.challenge(cx);
-                return AckVerdict::Unacceptable;
-            }
         }
         let old = seg.ack.before(before);
         let advanced = seg.ack.after(before);
@@ -108,6 +100,19 @@ impl Connection {
             self.rearm_after_progress(cx);
         }
         AckVerdict::Good
+    }
+
+    /// False if `ack` acknowledges what never was sent, or is older than any window we ever had (RFC 5961,
+    /// 5.2): it is answered, at a limited rate, and counted.
+    fn is_plausible(&mut self, cx: &mut Cx<'_>, ack: Seq) -> bool {
+        let unsent = ack.after(self.snd.nxt);
+        let ancient = ack.before(self.snd.una - self.snd.max_wnd.max(1));
+        cx.stats.acks_of_unsent += u64::from(unsent);
+        cx.stats.acks_too_old += u64::from(ancient);
+        if unsent || ancient {
+            self.challenge(cx);
+        }
+        !unsent && !ancient
     }
 
     /// SND.WND, SND.WL1 and SND.WL2 (RFC 9293, 3.10.7.4). True if the window changed.

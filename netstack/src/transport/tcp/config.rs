@@ -116,10 +116,12 @@ settings! {
     tcp_reordering = 3,
     /// Non-zero: restart slow start after idleness (RFC 2861).
     tcp_slow_start_after_idle = 1,
-    /// F-RTO. Remembered; without effect.
+    /// Non-zero: find out whether a timeout was spurious (F-RTO, RFC 5682).
     tcp_frto = 2,
     /// Non-zero: the urgent pointer names the urgent byte, and not the one after it.
     tcp_stdurg = 0,
+    /// Non-zero: small segments that are lost go again together.
+    tcp_retrans_collapse = 1,
     /// Milliseconds between out-of-window answers of one connection.
     tcp_invalid_ratelimit = 500,
     /// Least retransmission timeout in milliseconds.

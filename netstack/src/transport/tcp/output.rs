@@ -63,11 +63,41 @@ impl Connection {
             let Some(sent) = self.flight.next_to_retransmit(room, self.snd.mss) else {
                 break;
             };
+            let Some(sent) = self.fit(cx, sent.seq, room) else {
+                break;
+            };
             if self.retransmit(cx, sent) == Sending::Blocked {
                 return Sending::Blocked;
             }
         }
         Sending::Done
+    }
+
+    /// What of the range at `seq` goes again: at most `segs` segments, as far as the peer's window
+    /// reaches, with small segments that follow. The first byte goes in any case: it probes a window that
+    /// has shut (Linux `tcp_retransmit_skb`). `None`: it is out of the window.
+    fn fit(&mut self, cx: &Cx<'_>, seq: Seq, segs: u32) -> Option<Sent> {
+        let mss = self.snd.mss;
+        let end = self.snd.wnd_end();
+        let window = match end.after(seq) {
+            true => end - seq,
+            false if seq == self.snd.una => mss,
+            false => return None,
+        };
+        let mut len = segs.saturating_mul(mss);
+        if len > window {
+            len = match window / mss {
+                0 => window,
+                whole => whole * mss,
+            };
+        }
+        let sent = self.flight.cut(seq, len, mss)?;
+        let space = window.min(mss);
+        if sent.end - seq >= space || cx.config.tcp_retrans_collapse == 0 {
+            return Some(sent);
+        }
+        let limit = self.snd.records.record_end(seq).unwrap_or(self.snd.nxt);
+        self.flight.collapse(seq, space, limit)
     }
 
     fn retransmit(&mut self, cx: &mut Cx<'_>, sent: Sent) -> Sending {
@@ -89,7 +119,8 @@ impl Connection {
 
     /// Sends the first unacknowledged segment again, window or not (timeouts).
     pub(super) fn retransmit_head(&mut self, cx: &mut Cx<'_>) {
-        if let Some(sent) = self.flight.head(self.snd.mss)
+        let head = self.flight.first().map(|head| head.seq);
+        if let Some(sent) = head.and_then(|seq| self.fit(cx, seq, 1))
             && self.retransmit(cx, sent) == Sending::Blocked
         {
             self.blocked = true;

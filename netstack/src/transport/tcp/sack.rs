@@ -416,6 +416,34 @@ impl Scoreboard {
         self.list.get(self.index_at(sent.seq)).copied()
     }
 
+    /// Cuts the range that starts at `seq` to at most `len` bytes, and returns it.
+    pub(super) fn cut(&mut self, seq: Seq, len: u32, mss: u32) -> Option<Sent> {
+        let index = self.index_at(seq);
+        if self.list.get(index)?.end.after(seq + len) {
+            self.split_at(seq + len, mss);
+        }
+        self.list.get(index).copied()
+    }
+
+    /// Joins small ranges that follow the one at `seq` to it, up to `space` bytes and not past `limit`: they
+    /// go again in one segment (Linux `tcp_retrans_try_collapse`). Returns the whole.
+    pub(super) fn collapse(&mut self, seq: Seq, space: u32, limit: Seq) -> Option<Sent> {
+        let index = self.index_at(seq);
+        while let (Some(first), Some(next)) = (self.list.get(index), self.list.get(index + 1)) {
+            let fits = next.end - first.seq <= space && !next.end.after(limit);
+            if first.segs > 1 || next.segs > 1 || next.sacked || !fits {
+                break;
+            }
+            let next = self.list.remove(index + 1)?;
+            self.packets -= next.segs;
+            self.lost -= if next.lost { next.segs } else { 0 };
+            self.retrans -= if next.retrans { next.segs } else { 0 };
+            let first = self.list.get_mut(index)?;
+            (first.end, first.ever_retrans) = (next.end, first.ever_retrans | next.ever_retrans);
+        }
+        self.list.get(index).copied()
+    }
+
     /// The range that starts at `seq` has been sent again.
     pub(super) fn retransmitted(&mut self, seq: Seq, at: Instant, then: Snapshot) {
         let index = self.index_at(seq);
@@ -436,15 +464,6 @@ impl Scoreboard {
             self.split_at(last.seq + (last.segs - 1) * mss, mss);
         }
         self.list.back().copied()
-    }
-
-    /// Cuts the first segment off the first range, and returns it.
-    pub(super) fn head(&mut self, mss: u32) -> Option<Sent> {
-        let first = *self.list.front()?;
-        if first.segs > 1 {
-            self.split_at(first.seq + mss, mss);
-        }
-        self.list.front().copied()
     }
 }
 
@@ -487,7 +506,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn counters_always_equal_the_sums(steps in proptest::collection::vec((0u8..6, 0u32..20_000, 1u32..9000), 1..80)) {
+        fn counters_always_equal_the_sums(steps in proptest::collection::vec((0u8..7, 0u32..20_000, 1u32..9000), 1..80)) {
             let mss = 1000;
             let start = Seq(u32::MAX - 5000);
             let (mut board, mut una, mut nxt) = (Scoreboard::default(), start, start);
@@ -504,6 +523,12 @@ mod tests {
                     }
                     3 => board.select(una + at, una + at + len, mss, &mut Covered::default()),
                     4 => { board.mark_lost(|sent| sent.seq.0 % 3 == len % 3); }
+                    5 => {
+                        if let Some(sent) = board.next_to_retransmit(1, mss) {
+                            let whole = board.collapse(sent.seq, mss, nxt);
+                            prop_assert!(whole.is_some_and(|whole| whole.end - whole.seq <= mss));
+                        }
+                    }
                     _ => {
                         if let Some(sent) = board.next_to_retransmit(1 + len % 4, mss) {
                             prop_assert!(sent.segs <= 1 + len % 4 && sent.lost && !sent.retrans);

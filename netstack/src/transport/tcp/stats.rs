@@ -64,6 +64,10 @@ counters! {
         abort_on_close = "TcpExtTCPAbortOnClose",
         /// Challenge ACKs.
         challenge_acks = "TcpExtTCPChallengeACK",
+        /// Acknowledgements of what was never sent (Linux has no counter for it).
+        acks_of_unsent = "TcpExtTCPAcksOfUnsent",
+        /// Acknowledgements older than any window (RFC 5961, 5.2).
+        acks_too_old = "TcpExtTCPAcksTooOld",
         /// SYNs on synchronised connections.
         syn_challenge = "TcpExtTCPSYNChallenge",
         /// Ranges dropped from beyond a hole, because the receive buffer was full.
