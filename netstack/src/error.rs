@@ -68,6 +68,9 @@ pub enum SocketError {
     /// ENOBUFS / ENOMEM: a budget is exhausted.
     #[error("no buffer space")]
     NoBuffers,
+    /// EPERM: a rule of the filter drops it.
+    #[error("operation not permitted")]
+    NotPermitted,
     /// EACCES: broadcast without SO_BROADCAST, or a prohibited route.
     #[error("permission denied")]
     Access,

@@ -14,6 +14,7 @@
 //! | [`socket`] | the non-blocking socket API: handles, options, readiness |
 //! | [`transport`] | TCP, UDP, ports and the flow table |
 //! | [`network`] | routes, addresses, reassembly, path MTU, ICMP's meaning, source addresses; family-neutral |
+//! | [`filter`] | hooks, rules, connection tracking, address translation; nothing until rules are set |
 //! | [`neighbor`] | neighbour states, which ARP and neighbour discovery (`stack::nd`) feed |
 //! | [`wire`] | checked views and emitters, one file per header |
 //! | [`link`] | devices: TUN, TAP, AF_PACKET, loopback, channel; decorators; GRO and segmentation |
@@ -23,6 +24,7 @@
 
 pub mod buf;
 pub mod error;
+pub mod filter;
 pub mod host;
 pub mod link;
 pub mod neighbor;

@@ -120,6 +120,8 @@ pub struct TxPacket {
     pub link_header_len: u8,
     /// What the link has to finish.
     pub offload: TxOffload,
+    /// What the network layer wants to know again of a packet that it sends to itself; devices pass it by.
+    pub tag: u64,
 }
 
 impl TxPacket {

@@ -31,6 +31,7 @@ pub fn errno(error: SocketError) -> i32 {
         SocketError::Access => libc::EACCES,
         SocketError::NotSupported => libc::EOPNOTSUPP,
         SocketError::DestinationRequired => libc::EDESTADDRREQ,
+        SocketError::NotPermitted => libc::EPERM,
     }
 }
 

@@ -50,6 +50,7 @@ pub fn segment(packet: TxPacket, mut emit: impl FnMut(TxPacket)) -> bool {
             body: cutter.take(step),
             link_header_len: packet.link_header_len,
             offload: TxOffload::default(),
+            tag: packet.tag,
         };
         if count > 1 {
             layout.renumber(&mut piece, index, index + 1 == count, index * step);

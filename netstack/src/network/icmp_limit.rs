@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 
+use super::token_bucket::Bucket;
 use crate::rng::{KeyedState, Rng};
 use crate::time::{Duration, Instant};
 
@@ -40,27 +41,6 @@ pub(crate) struct IcmpLimiter {
     peers: HashMap<IpAddr, Bucket, KeyedState>,
 }
 
-/// A token bucket: `tokens` at time `at`, in nanoseconds of credit.
-#[derive(Clone, Copy, Debug)]
-struct Bucket {
-    credit: u64,
-    at: Instant,
-}
-
-impl Bucket {
-    /// Takes one token of `cost` nanoseconds from a bucket that holds at most `burst` of them.
-    fn take(&mut self, now: Instant, cost: u64, burst: u32) -> bool {
-        let gained = now.since(self.at).as_nanos();
-        let gained = u64::try_from(gained).unwrap_or(u64::MAX);
-        let full = cost.saturating_mul(u64::from(burst));
-        self.credit = self.credit.saturating_add(gained).min(full);
-        self.at = now;
-        let enough = self.credit >= cost;
-        self.credit -= if enough { cost } else { 0 };
-        enough
-    }
-}
-
 impl IcmpLimiter {
     pub(crate) fn new(rng: &mut Rng) -> Self {
         Self {
@@ -76,17 +56,14 @@ impl IcmpLimiter {
         }
         let second = Duration::from_secs(1).as_nanos() as u64;
         let cost = second / u64::from(limits.icmp_msgs_per_sec.max(1));
-        let full = Bucket {
-            credit: u64::MAX,
-            at: now,
-        };
+        let full = Bucket::full(now);
         let global = self.global.get_or_insert(full);
         // The peer's bucket first: a flooding peer must not use up what others are due.
         let peer_cost = u64::from(limits.icmp_ratelimit) * 1_000_000;
         if self.peers.len() >= PEERS_MAX && !self.peers.contains_key(&peer) {
             let refilled = Duration::from_nanos(peer_cost * u64::from(PEER_BURST));
             self.peers
-                .retain(|_, bucket| now.since(bucket.at) < refilled);
+                .retain(|_, bucket| now.since(bucket.used_at()) < refilled);
             if self.peers.len() >= PEERS_MAX {
                 return false;
             }

@@ -11,6 +11,7 @@ pub(crate) mod reassembly;
 pub mod route;
 pub(crate) mod source;
 pub mod stats;
+pub(crate) mod token_bucket;
 
 use std::net::IpAddr;
 

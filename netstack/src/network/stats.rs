@@ -198,6 +198,40 @@ counters! {
     }
 }
 
+counters! {
+    /// What the filter has done; all but the first three are packets that were dropped or not tracked.
+    FilterStats {
+        /// Connections that were remembered.
+        conntrack_inserted = "ConntrackInserted",
+        /// Connections that were forgotten because nothing came any more.
+        conntrack_expired = "ConntrackExpired",
+        /// Connections that were forgotten to make room for others.
+        conntrack_early_drop = "ConntrackEarlyDrop",
+        /// Packets that fit no connection. They go on, unless a rule drops them.
+        conntrack_invalid = "ConntrackInvalid",
+        /// First packets that were dropped because the table was full.
+        conntrack_full = "ConntrackFull",
+        /// First packets that were dropped because another connection has the same ends.
+        conntrack_clash = "ConntrackClash",
+        /// First packets that were dropped because no port was free for them.
+        nat_no_port = "NatNoPort",
+        /// Packets dropped by rules or policies before it was known where they go.
+        prerouting_drops = "FilterPreroutingDrops",
+        /// The same of packets for us.
+        input_drops = "FilterInputDrops",
+        /// The same of packets for others.
+        forward_drops = "FilterForwardDrops",
+        /// The same of packets from us.
+        output_drops = "FilterOutputDrops",
+        /// The same of packets about to leave.
+        postrouting_drops = "FilterPostroutingDrops",
+        /// Packets that were refused and answered, of those above.
+        rejected = "FilterRejected",
+        /// Packets that a rule has asked to be noted.
+        logged = "FilterLogged",
+    }
+}
+
 /// All counters below the transports.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NetStats {
@@ -215,6 +249,8 @@ pub struct NetStats {
     pub nd: NdStats,
     /// Groups of IPv4.
     pub igmp: IgmpStats,
+    /// Hooks, connection tracking, translation.
+    pub filter: FilterStats,
 }
 
 impl NetStats {
@@ -222,13 +258,9 @@ impl NetStats {
     pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
         let ip = self.ip4.iter(false).chain(self.ip6.iter(true));
         let icmp = self.icmp4.iter(false).chain(self.icmp6.iter(true));
-        let igmp = self.igmp.iter();
-        self.link
-            .iter()
-            .chain(ip)
-            .chain(icmp)
-            .chain(self.nd.iter())
-            .chain(igmp)
+        let rest = self.nd.iter().chain(self.igmp.iter());
+        let rest = rest.chain(self.filter.iter());
+        self.link.iter().chain(ip).chain(icmp).chain(rest)
     }
 
     /// The IP counters of the family of `addr`.

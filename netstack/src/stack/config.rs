@@ -4,6 +4,7 @@ use std::str::FromStr;
 
 use super::forward::ForwardConfig;
 use super::nd::NdConfig;
+use crate::filter::conntrack::ConntrackConfig;
 use crate::neighbor::NeighborConfig;
 use crate::network::icmp_limit::IcmpLimits;
 use crate::time::Duration;
@@ -61,6 +62,8 @@ pub struct NetConfig {
     pub tx_queue_bytes: usize,
     /// Announce each new address by a gratuitous ARP request.
     pub arp_notify: bool,
+    /// Tracking of connections.
+    pub conntrack: ConntrackConfig,
     /// What packets for others meet.
     pub forward: ForwardConfig,
     /// Neighbours.
@@ -92,6 +95,7 @@ impl Default for NetConfig {
             tx_queue_len: 1000,
             tx_queue_bytes: 4 << 20,
             arp_notify: true,
+            conntrack: ConntrackConfig::default(),
             forward: ForwardConfig::default(),
             neighbor: NeighborConfig::default(),
             nd: NdConfig::default(),
@@ -144,6 +148,11 @@ impl NetConfig {
             "mld_max_msf" => self.mld_max_msf = number(value, 0, 1 << 12)?,
             "force_igmp_version" => self.force_igmp_version = number(value, 0, 3)?,
             "force_mld_version" => self.force_mld_version = number(value, 0, 2)?,
+            name if name.starts_with("nf_conntrack_") => {
+                let done = self.conntrack.set(name, value);
+                let done = done.ok_or(SettingError::Unknown)?;
+                return done.map_err(|_| SettingError::BadValue);
+            }
             _ => match self.forward.set(name, value) {
                 Err(SettingError::Unknown) => return self.nd.set(name, value),
                 done => return done,
@@ -177,7 +186,11 @@ impl NetConfig {
             "mld_max_msf" => self.mld_max_msf.to_string(),
             "force_igmp_version" => self.force_igmp_version.to_string(),
             "force_mld_version" => self.force_mld_version.to_string(),
-            _ => return self.forward.get(name).or_else(|| self.nd.get(name)),
+            _ => {
+                let conntrack = || self.conntrack.get(name);
+                let rest = self.forward.get(name).or_else(conntrack);
+                return rest.or_else(|| self.nd.get(name));
+            }
         })
     }
 }

@@ -10,12 +10,12 @@ use crate::link::{MacAddr, Medium};
 use crate::neighbor::Resolution;
 use crate::network::route::Flow;
 use crate::network::{IfaceId, IpOutput, NO_CHECKSUM, RouteInfo, TransportOut, proto};
-use crate::wire::be16;
 use crate::wire::checksum::Checksum;
 use crate::wire::ethernet::{self, EthernetRepr, ethertype};
 use crate::wire::ipv4::{self, Ipv4Repr};
 use crate::wire::ipv6::{self, Ipv6Repr};
 use crate::wire::ipv6_ext::{self, FragmentRepr};
+use crate::wire::{be16, be32};
 
 /// Copies of our own broadcasts that wait to be received; more are dropped.
 const ECHOES_MAX: usize = 64;
@@ -134,6 +134,9 @@ impl Net {
             header.set_ttl(0);
         }
         self.stats.ip(dst).out_requests += 1;
+        if self.filter.is_some() {
+            return self.output_filtered(packet, path, header, how);
+        }
         let built = self.with_transport(packet, &path, fragment);
         if fragment {
             self.send_fragments(&path, header, (built, how), mtu);
@@ -200,7 +203,12 @@ impl Net {
 
     /// The packet with its transport header, whose checksum is left to the device if that completes
     /// it (`whole`: fragments cannot be completed by the device).
-    fn with_transport(&self, packet: TransportOut<'_>, path: &Path, whole: bool) -> TxPacket {
+    pub(super) fn with_transport(
+        &self,
+        packet: TransportOut<'_>,
+        path: &Path,
+        whole: bool,
+    ) -> TxPacket {
         let mut built = TxPacket {
             body: packet.body,
             offload: TxOffload {
@@ -293,7 +301,7 @@ impl Net {
 
     /// Cuts a datagram that may be fragmented (RFC 791 section 3.2, RFC 8200 section 4.5) and sends the
     /// fragments.
-    fn send_fragments(
+    pub(super) fn send_fragments(
         &mut self,
         path: &Path,
         header: IpRepr,
@@ -399,7 +407,64 @@ pub(super) enum IpRepr {
 }
 
 impl IpRepr {
-    fn dst(&self) -> IpAddr {
+    /// A header that says no more than it must.
+    pub(super) fn plain(src: IpAddr, dst: IpAddr, proto: u8, ttl: u8) -> Option<Self> {
+        match (src, dst) {
+            (IpAddr::V4(src), IpAddr::V4(dst)) => Some(Self::V4(Ipv4Repr {
+                src,
+                dst,
+                proto,
+                tos: 0,
+                ttl,
+                id: 0,
+                dont_fragment: true,
+                more_fragments: false,
+                fragment_offset: 0,
+                payload_len: 0,
+            })),
+            (IpAddr::V6(src), IpAddr::V6(dst)) => Some(Self::V6(Ipv6Repr {
+                src,
+                dst,
+                next_header: proto,
+                traffic_class: 0,
+                flow_label: 0,
+                hop_limit: ttl,
+                payload_len: 0,
+            })),
+            _ => None,
+        }
+    }
+
+    /// The same with the addresses that somebody has written into its bytes.
+    pub(super) fn read_again(self, bytes: &[u8]) -> Option<Self> {
+        Some(match self {
+            Self::V4(repr) if bytes.len() >= ipv4::HEADER_LEN => Self::V4(Ipv4Repr {
+                src: Ipv4Addr::from(be32(bytes, 12)),
+                dst: Ipv4Addr::from(be32(bytes, 16)),
+                ..repr
+            }),
+            Self::V6(repr) if bytes.len() >= ipv6::HEADER_LEN => Self::V6(Ipv6Repr {
+                src: ipv6::addr_at(bytes, 8),
+                dst: ipv6::addr_at(bytes, 24),
+                ..repr
+            }),
+            _ => return None,
+        })
+    }
+
+    /// Bytes of the header.
+    pub(super) fn len(&self) -> usize {
+        ip_header_len(self.dst())
+    }
+
+    pub(super) fn proto(&self) -> u8 {
+        match self {
+            Self::V4(repr) => repr.proto,
+            Self::V6(repr) => repr.next_header,
+        }
+    }
+
+    pub(super) fn dst(&self) -> IpAddr {
         match self {
             Self::V4(repr) => repr.dst.into(),
             Self::V6(repr) => repr.dst.into(),
@@ -414,7 +479,7 @@ impl IpRepr {
     }
 
     /// Writes the header in front of a packet, with its length.
-    fn push(self, packet: &mut TxPacket) {
+    pub(super) fn push(self, packet: &mut TxPacket) {
         let payload_len = packet.len() as u16;
         match self {
             Self::V4(repr) => Ipv4Repr {
@@ -464,7 +529,7 @@ pub(super) fn ip_header_len(dst: IpAddr) -> usize {
 }
 
 /// Payload bytes of each fragment but the last.
-fn fragment_step(dst: IpAddr, mtu: usize) -> usize {
+pub(super) fn fragment_step(dst: IpAddr, mtu: usize) -> usize {
     let headers = match dst {
         IpAddr::V4(_) => ipv4::HEADER_LEN,
         IpAddr::V6(_) => ipv6::HEADER_LEN + ipv6_ext::FRAGMENT_LEN,

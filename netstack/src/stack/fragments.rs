@@ -1,8 +1,8 @@
 //! Fragments in: from the wire to the reassembly queue, and what comes out of it.
 
 use super::Stack;
-use super::ingress::Inbound;
-use crate::buf::{Bytes, BytesMut};
+use super::ingress::{Inbound, LinkInfo};
+use crate::buf::{Bytes, BytesMut, RxPacket};
 use crate::network::IpMeta;
 use crate::network::icmp_error::Problem;
 use crate::network::quote::Quoted;
@@ -19,6 +19,8 @@ pub(super) struct FragmentIn {
     pub(super) more: bool,
     /// Where its payload begins.
     pub(super) payload_at: usize,
+    /// The datagram then comes in here, as if it had been whole.
+    pub(super) again: Option<LinkInfo>,
 }
 
 impl Stack {
@@ -39,7 +41,7 @@ impl Stack {
         let key = about.key;
         match self.reassembly.insert(now, key, fragment, time, budget) {
             Reassembled::Waiting => {}
-            Reassembled::Whole(whole) => self.datagram_in(inbound, &whole),
+            Reassembled::Whole(whole) => self.datagram_in(inbound, &whole, about.again),
             Reassembled::Overlap => {
                 self.net.stats.ip(src).reasm_overlaps += 1;
                 self.net.stats.ip(src).reasm_fails += 1;
@@ -53,7 +55,7 @@ impl Stack {
 
     /// A datagram is whole: it goes on as if it had come in one piece. `last` is the fragment that was
     /// missing.
-    fn datagram_in(&mut self, last: Inbound, whole: &Whole) {
+    fn datagram_in(&mut self, last: Inbound, whole: &Whole, again: Option<LinkInfo>) {
         let src = last.meta.src;
         let packet = match src.is_ipv4() {
             true => join_v4(whole),
@@ -64,6 +66,13 @@ impl Stack {
             return;
         };
         self.net.stats.ip(src).reasm_oks += 1;
+        if let Some(link) = again {
+            let link = LinkInfo {
+                reassembled: true,
+                ..link
+            };
+            return self.ip_in(link, RxPacket::new(packet, last.meta.arrival));
+        }
         let meta = IpMeta {
             // What the link knew of a fragment says nothing of the datagram.
             checksum_valid: false,

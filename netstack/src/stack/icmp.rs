@@ -10,6 +10,7 @@ use super::egress::ip_header_len;
 use super::ingress::Inbound;
 use super::net::LOOPBACK;
 use crate::buf::{Bytes, GsoKind};
+use crate::filter::conntrack::Track;
 use crate::network::addr::is_bad_source;
 use crate::network::icmp_error::{IcmpCause, IcmpError, Problem};
 use crate::network::quote::Quoted;
@@ -288,6 +289,7 @@ impl Inbound {
             proto: quoted.proto,
             proto_at: 0,
             router_alert: false,
+            track: Track::default(),
             meta: IpMeta {
                 src: quoted.src,
                 dst: quoted.dst,

@@ -8,6 +8,7 @@ use super::net::LOOPBACK;
 use bytes::Buf;
 
 use crate::buf::{Bytes, RxPacket};
+use crate::filter::conntrack::Track;
 use crate::link::Medium;
 use crate::network::addr::is_bad_source;
 use crate::network::icmp_error::Problem;
@@ -31,6 +32,8 @@ pub(super) struct Inbound {
     pub(super) router_alert: bool,
     /// What transports learn of the header.
     pub(super) meta: IpMeta,
+    /// What the filter knows of it.
+    pub(super) track: Track,
 }
 
 impl Inbound {
@@ -56,9 +59,30 @@ pub(super) enum Way {
 pub(super) struct LinkInfo {
     pub(super) iface: IfaceId,
     /// The frame was addressed to more than us.
-    group: bool,
+    pub(super) group: bool,
     /// We sent it: a broadcast that comes back to us.
-    echo: bool,
+    pub(super) echo: bool,
+    /// It has been put together from fragments already.
+    pub(super) reassembled: bool,
+    /// What we have put beside a packet that we sent to ourselves.
+    pub(super) tag: u64,
+}
+
+impl LinkInfo {
+    fn new(iface: IfaceId) -> Self {
+        Self {
+            iface,
+            group: false,
+            echo: false,
+            reassembled: false,
+            tag: 0,
+        }
+    }
+
+    /// True for a broadcast of ours that comes back to us.
+    pub(super) fn is_echo(&self) -> bool {
+        self.echo
+    }
 }
 
 impl Stack {
@@ -69,11 +93,7 @@ impl Stack {
         };
         state.counters.rx_packets += 1;
         state.counters.rx_bytes += packet.data.len() as u64;
-        let mut link = LinkInfo {
-            iface,
-            group: false,
-            echo: false,
-        };
+        let mut link = LinkInfo::new(iface);
         if state.caps.medium == Medium::Ethernet {
             let mac = state.mac;
             let (header, len) = match EthernetRepr::parse(&packet.data) {
@@ -171,7 +191,10 @@ impl Stack {
     }
 
     /// Hands a whole datagram to raw sockets and to its transport.
-    pub(super) fn deliver(&mut self, inbound: Inbound) {
+    pub(super) fn deliver(&mut self, mut inbound: Inbound) {
+        if self.net.filter.is_some() && !self.input_hook(&mut inbound) {
+            return;
+        }
         let raw = self.raw_in(&inbound);
         let icmp = match inbound.meta.src {
             IpAddr::V4(_) => proto::ICMP,
@@ -204,9 +227,9 @@ impl Stack {
             if let Some((iface, packet)) = self.net.echoes.pop_front() {
                 // Ethernet headers are not part of an echo.
                 let link = LinkInfo {
-                    iface,
                     group: true,
                     echo: true,
+                    ..LinkInfo::new(iface)
                 };
                 self.ip_in(link, packet);
                 continue;
@@ -215,9 +238,16 @@ impl Stack {
             let Some(packet) = self.net.ifaces[usize::from(LOOPBACK.0)].pop() else {
                 return true;
             };
+            let link = LinkInfo {
+                tag: packet.tag,
+                ..LinkInfo::new(LOOPBACK)
+            };
             let packet =
                 crate::link::channel::received(&mut self.net.pool, Medium::Ip, &packet, now);
-            self.packet_in(LOOPBACK, packet);
+            let counters = &mut self.net.ifaces[usize::from(LOOPBACK.0)].counters;
+            counters.rx_packets += 1;
+            counters.rx_bytes += packet.data.len() as u64;
+            self.ip_in(link, packet);
         }
         self.net.ifaces[usize::from(LOOPBACK.0)].is_idle()
     }

@@ -7,6 +7,7 @@ use super::forward::Transit;
 use super::fragments::FragmentIn;
 use super::ingress::{Inbound, LinkInfo, Way};
 use crate::buf::{RxChecksum, RxPacket};
+use crate::filter::conntrack::Track;
 use crate::network::icmp_error::Problem;
 use crate::network::reassembly::FragmentKey;
 use crate::network::{IpMeta, proto};
@@ -41,10 +42,12 @@ impl Stack {
         }
     }
 
-    pub(super) fn ipv4_in(&mut self, link: LinkInfo, packet: RxPacket) {
+    pub(super) fn ipv4_in(&mut self, link: LinkInfo, mut packet: RxPacket) {
         let stats = &mut self.net.stats.ip4;
-        stats.in_receives += 1;
-        stats.in_octets += packet.data.len() as u64;
+        if !link.reassembled {
+            stats.in_receives += 1;
+            stats.in_octets += packet.data.len() as u64;
+        }
         let view = match Ipv4View::new(&packet.data) {
             Ok(view) => view,
             Err(error) => {
@@ -72,7 +75,16 @@ impl Stack {
         if !view.options().is_empty() && !self.options_pass(&view) {
             return;
         }
-        let Some(inbound) = self.inbound(link, packet, header) else {
+        let first = repr.is_fragment() && self.net.tracks();
+        let inbound = match first {
+            // Who tracks connections looks at whole datagrams only.
+            true => {
+                packet.data.truncate(header.total_len);
+                Some(of_header(link, packet, header))
+            }
+            false => self.inbound(link, packet, header),
+        };
+        let Some(inbound) = inbound else {
             return;
         };
         if !repr.is_fragment() {
@@ -89,14 +101,17 @@ impl Stack {
             offset: usize::from(repr.fragment_offset),
             more: repr.more_fragments,
             payload_at: inbound.header_len,
+            again: first.then_some(link),
         };
         self.fragment_in(inbound, fragment);
     }
 
-    pub(super) fn ipv6_in(&mut self, link: LinkInfo, packet: RxPacket) {
+    pub(super) fn ipv6_in(&mut self, link: LinkInfo, mut packet: RxPacket) {
         let stats = &mut self.net.stats.ip6;
-        stats.in_receives += 1;
-        stats.in_octets += packet.data.len() as u64;
+        if !link.reassembled {
+            stats.in_receives += 1;
+            stats.in_octets += packet.data.len() as u64;
+        }
         let view = match Ipv6View::new(&packet.data) {
             Ok(view) => view,
             Err(WireError::Truncated) => {
@@ -121,6 +136,13 @@ impl Stack {
             dont_fragment: true,
             is_later_fragment: is_later_fragment(&packet.data, repr.next_header),
         };
+        if self.net.tracks() && !link.reassembled {
+            packet.data.truncate(header.total_len);
+            let inbound = of_header(link, packet.clone(), header);
+            if self.gathers_first(link, inbound) {
+                return;
+            }
+        }
         if let Some(inbound) = self.inbound(link, packet, header) {
             self.extensions_in(inbound, true);
         }
@@ -128,9 +150,18 @@ impl Stack {
 
     /// Checks the addresses and cuts padding of short frames off; `None` if the packet is not for us, in
     /// which case it has been forwarded if it was for others.
-    fn inbound(&mut self, link: LinkInfo, mut packet: RxPacket, header: Header) -> Option<Inbound> {
-        let way = self.addresses_pass(link, header.src, header.dst)?;
+    fn inbound(
+        &mut self,
+        link: LinkInfo,
+        mut packet: RxPacket,
+        mut header: Header,
+    ) -> Option<Inbound> {
         packet.data.truncate(header.total_len);
+        let mut track = Track::default();
+        if self.net.filter.is_some() {
+            track = self.prerouting(link, &mut packet, &mut header)?;
+        }
+        let way = self.addresses_pass(link, header.src, header.dst)?;
         let not_unicast = match way {
             Way::Up { not_unicast } => not_unicast,
             Way::Through | Way::Group { .. } => {
@@ -138,7 +169,8 @@ impl Stack {
                     packet: packet.clone(),
                     header,
                     iface: link.iface,
-                    mark: 0,
+                    track: track.clone(),
+                    reassembled: link.reassembled,
                 };
                 match way {
                     Way::Group { member } => {
@@ -152,24 +184,10 @@ impl Stack {
                 }
             }
         };
-        Some(Inbound {
-            packet: packet.data,
-            header_len: header.header_len,
-            proto: header.proto,
-            proto_at: header.proto_at,
-            router_alert: false,
-            meta: IpMeta {
-                src: header.src,
-                dst: header.dst,
-                iface: link.iface,
-                tos: header.tos,
-                ttl: header.ttl,
-                not_unicast,
-                arrival: packet.arrival,
-                checksum_valid: packet.checksum == RxChecksum::Valid,
-                gro_size: packet.gro_size,
-            },
-        })
+        let mut inbound = of_header(link, packet, header);
+        inbound.track = track;
+        inbound.meta.not_unicast = not_unicast;
+        Some(inbound)
     }
 
     fn options_pass(&mut self, view: &Ipv4View<'_>) -> bool {
@@ -212,12 +230,35 @@ impl Stack {
                 }
                 // RFC 6946: a fragment of one is no fragment, and has nothing to do with others.
                 Some(repr) if repr.is_atomic() => (first, may_be_fragment) = (false, false),
-                Some(repr) => return self.fragment_in_v6(inbound, repr, fragment_at),
+                Some(repr) => return self.fragment_in_v6(inbound, repr, fragment_at, None),
             }
         }
     }
 
-    fn fragment_in_v6(&mut self, inbound: Inbound, repr: FragmentRepr, fragment_at: usize) {
+    /// Takes a fragment to the others before anybody looks where it goes; false if it is none.
+    fn gathers_first(&mut self, link: LinkInfo, mut inbound: Inbound) -> bool {
+        let (proto, proto_at, at) = (inbound.proto, inbound.proto_at, inbound.header_len);
+        let Ok(walk) = ipv6_ext::walk(&inbound.packet, proto, proto_at, at, true) else {
+            return false;
+        };
+        match walk.end {
+            End::Fragment { repr, at, .. } if !repr.is_atomic() => {
+                inbound.header_len = walk.at;
+                (inbound.proto, inbound.proto_at) = (walk.proto, walk.proto_at);
+                self.fragment_in_v6(inbound, repr, at, Some(link));
+                true
+            }
+            _ => false,
+        }
+    }
+
+    fn fragment_in_v6(
+        &mut self,
+        inbound: Inbound,
+        repr: FragmentRepr,
+        fragment_at: usize,
+        again: Option<LinkInfo>,
+    ) {
         let payload_at = inbound.header_len;
         let payload = &inbound.packet[payload_at..];
         let end = usize::from(repr.offset) + payload.len();
@@ -247,6 +288,7 @@ impl Stack {
             offset: usize::from(repr.offset),
             more: repr.more,
             payload_at,
+            again,
         };
         self.fragment_in(inbound, fragment);
     }
@@ -279,6 +321,29 @@ impl Stack {
             }
         };
         self.send_icmp_error(inbound, problem);
+    }
+}
+
+/// A packet as its header tells of it, whoever it is for.
+fn of_header(link: LinkInfo, packet: RxPacket, header: Header) -> Inbound {
+    Inbound {
+        packet: packet.data,
+        header_len: header.header_len,
+        proto: header.proto,
+        proto_at: header.proto_at,
+        router_alert: false,
+        track: Track::default(),
+        meta: IpMeta {
+            src: header.src,
+            dst: header.dst,
+            iface: link.iface,
+            tos: header.tos,
+            ttl: header.ttl,
+            not_unicast: false,
+            arrival: packet.arrival,
+            checksum_valid: packet.checksum == RxChecksum::Valid,
+            gro_size: packet.gro_size,
+        },
     }
 }
 

@@ -24,6 +24,7 @@ mod forward;
 mod fragments;
 mod group_calls;
 mod groups;
+mod hooks;
 mod icmp;
 mod iface;
 mod ingress;
@@ -216,6 +217,10 @@ impl Stack {
             self.net.nd_wake,
             self.net.groups_wake,
             self.reassembly.poll_timeout(),
+            self.net
+                .filter
+                .as_ref()
+                .and_then(|filter| filter.conns.poll_timeout()),
             self.tcp.poll_timeout(),
             self.intercept.poll_timeout(),
         ]
@@ -231,6 +236,7 @@ impl Stack {
         self.net.nd_timers();
         self.net.group_timers();
         self.reassembly_timers();
+        self.conntrack_timers();
         self.tcp_timers();
         self.intercept_timers();
         self.settle();

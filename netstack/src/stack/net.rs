@@ -8,6 +8,7 @@ use super::config::NetConfig;
 use super::iface::{Iface, InterfaceConfig};
 use crate::buf::{RxPacket, SUPER_PACKET_MAX, TxPacket};
 use crate::error::SocketError;
+use crate::filter::Filter;
 use crate::link::pool::RxPool;
 use crate::link::{DeviceCaps, MacAddr, Medium};
 use crate::neighbor::{Action, NeighborTable};
@@ -30,6 +31,8 @@ pub(crate) struct Net {
     pub(super) config: NetConfig,
     pub(super) ifaces: Vec<Iface>,
     pub(super) routes: Routes,
+    /// Rules and connections, if there are any.
+    pub(super) filter: Option<Box<Filter>>,
     pub(super) neighbors: NeighborTable,
     pub(super) pmtu: PmtuCache,
     pub(super) idents: Identifiers,
@@ -82,6 +85,7 @@ impl Net {
             now: Instant::ZERO,
             ifaces: Vec::new(),
             routes: Routes::new(&mut rng),
+            filter: None,
             neighbors: NeighborTable::new(&mut rng),
             pmtu: PmtuCache::new(&mut rng),
             idents: Identifiers::new(&mut rng),

@@ -211,6 +211,9 @@ impl Stack {
         if let Some(other) = shared {
             self.net.routes.add(connected(id, other));
         }
+        if let Some(filter) = &mut self.net.filter {
+            filter.conns.forget_masquerade(addr);
+        }
         if let IpAddr::V6(addr) = addr {
             self.net.address_removed(id, addr);
         }

@@ -19,6 +19,8 @@ pub struct Usage {
     pub fragment_bytes: usize,
     /// Neighbours, those being asked for included.
     pub neighbors: usize,
+    /// Connections that are tracked.
+    pub connections: usize,
 }
 
 impl Stack {
@@ -32,6 +34,11 @@ impl Stack {
             flows: self.tcp.flow_len(),
             fragment_bytes: self.reassembly.bytes(),
             neighbors: self.neighbors().count(),
+            connections: self
+                .net
+                .filter
+                .as_ref()
+                .map_or(0, |filter| filter.conns.len()),
         }
     }
 }

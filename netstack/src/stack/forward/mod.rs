@@ -15,6 +15,7 @@ use super::ingress::Inbound;
 use super::ip_in::Header;
 use super::net::{Hop, Net, Path};
 use crate::buf::{RxPacket, SUPER_PACKET_MAX};
+use crate::filter::conntrack::Track;
 use crate::network::IfaceId;
 use crate::network::IpMeta;
 use crate::network::route::{Flow, NoWay};
@@ -27,8 +28,10 @@ pub(super) struct Transit {
     pub(super) header: Header,
     /// Where it came in.
     pub(super) iface: IfaceId,
-    /// What a rule has marked it with.
-    pub(super) mark: u32,
+    /// What the filter knows of it.
+    pub(super) track: Track,
+    /// It came in fragments, and may leave in some.
+    pub(super) reassembled: bool,
 }
 
 impl Transit {
@@ -43,9 +46,10 @@ impl Transit {
         }
     }
 
-    /// True if a router may cut it: IPv4 without DF, and no super-packet.
+    /// True if a router may cut it: IPv4 without DF or what was in pieces before, and no super-packet.
     fn may_be_fragmented(&self) -> bool {
-        self.header.src.is_ipv4() && !self.header.dont_fragment && self.packet.gro_size == 0
+        let allowed = self.header.src.is_ipv4() && !self.header.dont_fragment;
+        (allowed || self.reassembled) && self.packet.gro_size == 0
     }
 
     /// The packet as an ICMP error quotes it.
@@ -56,6 +60,7 @@ impl Transit {
             proto: self.header.proto,
             proto_at: self.header.proto_at,
             router_alert: false,
+            track: Track::default(),
             meta: IpMeta {
                 src: self.header.src,
                 dst: self.header.dst,
@@ -81,7 +86,7 @@ impl Net {
         let (proto, ports) = transit.ports();
         let flow = Flow {
             iif: Some(transit.iface),
-            mark: transit.mark,
+            mark: transit.track.mark,
             tos: header.tos,
             proto,
             ports,

@@ -150,11 +150,14 @@ impl Stack {
             mtu: link.mtu_for(group),
             metrics: RouteMetrics::default(),
         };
+        let Some(transit) = self.forward_hooks(transit.clone(), &path) else {
+            return;
+        };
         let too_long = transit.longest() > path.mtu as usize;
         // Nobody is told: RFC 1812 section 4.3.2.7, and Linux does not in IPv6 either.
         let passes = !too_long || transit.may_be_fragmented();
         self.net.stats.ip(group).frag_fails += u64::from(!passes);
-        match passes && self.net.pass_on(transit.clone(), &path, too_long) {
+        match passes && self.net.pass_on(transit, &path, too_long) {
             true => self.net.stats.ip(group).mfc_forwarded += 1,
             false => self.net.stats.ip(group).out_discards += u64::from(passes),
         }

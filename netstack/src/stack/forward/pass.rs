@@ -136,6 +136,11 @@ impl Net {
             finish_checksum(&mut packet);
         }
         let pieces = match fragment {
+            true if transit.header.dst.is_ipv6() => {
+                let (src, dst) = (transit.header.src, transit.header.dst);
+                let id = self.idents.next(src, dst, transit.header.proto);
+                cut_v6(&packet, path.mtu as usize, id)
+            }
             true => cut(&packet, path.mtu as usize),
             false => vec![packet],
         };
@@ -220,6 +225,54 @@ fn cut(packet: &TxPacket, mtu: usize) -> Vec<TxPacket> {
             piece
         })
         .collect()
+}
+
+/// Cuts an IPv6 packet that has come in fragments into fragments again (RFC 8200 section 4.5).
+fn cut_v6(packet: &TxPacket, mtu: usize, id: u32) -> Vec<TxPacket> {
+    let bytes = Bytes::from(packet.to_vec());
+    let Some((named_at, at)) = unfragmentable(&bytes) else {
+        return Vec::new();
+    };
+    let front = at + ipv6_ext::FRAGMENT_LEN;
+    let step = mtu.saturating_sub(front) & !7;
+    if step == 0 || front > HEAD_MAX - LINK_ROOM {
+        return Vec::new();
+    }
+    let payload = bytes.slice(at..);
+    let starts = (0..payload.len()).step_by(step);
+    starts
+        .map(|start| {
+            let end = (start + step).min(payload.len());
+            let mut piece = TxPacket::default();
+            let repr = ipv6_ext::FragmentRepr {
+                next_header: bytes[named_at],
+                offset: start as u16,
+                more: end < payload.len(),
+                id,
+            };
+            let head = piece.head.push_front(front);
+            head[..at].copy_from_slice(&bytes[..at]);
+            repr.emit(&mut head[at..]);
+            head[named_at] = ipv6_ext::next_header::FRAGMENT;
+            let len = (front - ipv6::HEADER_LEN + end - start) as u16;
+            head[4..6].copy_from_slice(&len.to_be_bytes());
+            piece.body.push(payload.slice(start..end));
+            piece
+        })
+        .collect()
+}
+
+/// The headers that every fragment has: where their last next header field is, and their end.
+fn unfragmentable(bytes: &[u8]) -> Option<(usize, usize)> {
+    let (mut named_at, mut at) = (ipv6::NEXT_HEADER_OFFSET, ipv6::HEADER_LEN);
+    while matches!(
+        bytes[named_at],
+        ipv6_ext::next_header::HOP_BY_HOP | ipv6_ext::next_header::ROUTING
+    ) {
+        named_at = at;
+        at += 8 + usize::from(*bytes.get(at + 1)?) * 8;
+    }
+    (at < bytes.len()).then_some((named_at, at))
 }
 
 /// The header of the second and later fragments: options that are not to be copied into them become

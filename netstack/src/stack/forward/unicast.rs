@@ -37,7 +37,9 @@ impl Stack {
         if path.iface == transit.iface {
             self.redirect(&transit, &path);
         }
-        self.send_transit(transit, &path);
+        if let Some(transit) = self.forward_hooks(transit, &path) {
+            self.send_transit(transit, &path);
+        }
     }
 
     /// Sends the packet over its way if it fits; counts it.

@@ -2,6 +2,7 @@
 
 mod arp;
 mod attacks;
+mod filter;
 mod forward;
 mod fragments;
 mod groups;

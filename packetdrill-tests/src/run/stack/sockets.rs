@@ -36,6 +36,7 @@ pub(super) fn errno(error: SocketError) -> Errno {
         SocketError::Access => Errno::EACCES,
         SocketError::NotSupported => Errno::EOPNOTSUPP,
         SocketError::DestinationRequired => Errno::EDESTADDRREQ,
+        SocketError::NotPermitted => Errno::EPERM,
     }
 }
 
