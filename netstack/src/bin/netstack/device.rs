@@ -271,7 +271,7 @@ pub(crate) fn endpoint(host: IpAddr, port: u16) -> SocketAddr {
 }
 
 /// Our hardware address on a TAP link: the kernel's end's, with the last bit flipped.
-fn mac_beside(name: &str, medium: Medium) -> Result<MacAddr, Failure> {
+pub(crate) fn mac_beside(name: &str, medium: Medium) -> Result<MacAddr, Failure> {
     if medium == Medium::Ip {
         return Ok(MacAddr::default());
     }

@@ -7,6 +7,7 @@ mod dump;
 mod nc;
 mod percent;
 mod ping;
+mod router;
 mod serve;
 mod services;
 mod slirp;
@@ -56,6 +57,9 @@ enum Verb {
     Nc(nc::Args),
     /// Send ICMP echo requests and print the round trips.
     Ping(ping::Args),
+    /// Forward between interfaces, with translation of addresses, until interrupted.
+    #[command(after_long_help = router::EXAMPLES)]
+    Router(router::Args),
     /// Give a network namespace network access without privileges, as slirp4netns does.
     #[command(version, disable_version_flag = true, after_long_help = slirp::EXAMPLES)]
     Slirp(slirp::Args),
@@ -98,6 +102,7 @@ fn main() -> ExitCode {
         Verb::Serve(args) => serve::run(&args),
         Verb::Nc(args) => nc::run(&args),
         Verb::Ping(args) => ping::run(&args),
+        Verb::Router(args) => router::run(args),
         Verb::Slirp(args) => slirp::run(&args),
         Verb::Dump(args) => dump::run(&args),
         Verb::Stats(args) => stats::run(&args),
