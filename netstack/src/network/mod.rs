@@ -6,6 +6,7 @@ pub mod icmp_limit;
 pub(crate) mod ident;
 pub mod multicast;
 pub(crate) mod pmtu;
+pub mod qdisc;
 pub(crate) mod quote;
 pub(crate) mod reassembly;
 pub mod route;

@@ -1,6 +1,5 @@
 //! An interface: addresses and a bounded transmit queue.
 
-use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr};
 
 use smallvec::SmallVec;
@@ -12,6 +11,7 @@ use super::intercept::is_host_address;
 use super::nd::NdState;
 use crate::buf::{TxBatch, TxPacket};
 use crate::link::{DeviceCaps, MacAddr};
+use crate::network::qdisc::{Qdisc, QdiscConfig};
 use crate::network::source::Candidate;
 use crate::socket::SocketId;
 use crate::time::Instant;
@@ -61,10 +61,7 @@ pub(crate) struct Iface {
     pub(super) interceptor: Option<SocketId>,
     /// ARP requests for all addresses but this one are answered, if there is one.
     pub(super) proxy_arp_except: Option<Ipv4Addr>,
-    queue: VecDeque<TxPacket>,
-    queued_bytes: usize,
-    limit_packets: usize,
-    limit_bytes: usize,
+    pub(super) qdisc: Qdisc,
     /// Somebody found the queue full and waits to hear of room.
     refused: bool,
 }
@@ -83,10 +80,10 @@ impl Iface {
             groups: Groups::default(),
             interceptor: None,
             proxy_arp_except: None,
-            queue: VecDeque::new(),
-            queued_bytes: 0,
-            limit_packets: limits.0,
-            limit_bytes: limits.1,
+            qdisc: Qdisc::new(QdiscConfig::Pfifo {
+                limit: limits.0,
+                limit_bytes: limits.1,
+            }),
             refused: false,
         }
     }
@@ -100,10 +97,7 @@ impl Iface {
 
     /// True if the queue takes `count` more packets; if not, room will be signalled.
     pub(super) fn has_room(&mut self, count: usize) -> bool {
-        // A datagram in more fragments than the queue is long must pass an empty queue.
-        let fits = self.queue.is_empty()
-            || (self.queue.len() + count <= self.limit_packets
-                && self.queued_bytes < self.limit_bytes);
+        let fits = self.qdisc.has_room(count);
         self.refused |= !fits;
         fits
     }
@@ -111,24 +105,21 @@ impl Iface {
     /// Queues a packet. The caller has asked for room, or the packet is one of the few (ARP) that
     /// are let through: their number is bounded by the neighbour table.
     pub(super) fn push(&mut self, packet: TxPacket) {
-        self.queued_bytes += packet.len();
         self.counters.tx_packets += 1;
         self.counters.tx_bytes += packet.len() as u64;
-        self.queue.push_back(packet);
+        self.qdisc.push(packet);
     }
 
-    /// Takes the next packet.
-    pub(super) fn pop(&mut self) -> Option<TxPacket> {
-        let packet = self.queue.pop_front()?;
-        self.queued_bytes -= packet.len();
-        Some(packet)
+    /// Takes the next packet whose time has come.
+    pub(super) fn pop(&mut self, now: Instant) -> Option<TxPacket> {
+        self.qdisc.pop(now)
     }
 
     /// Moves packets to `batch` until it is full; returns how many.
-    pub(super) fn fill(&mut self, batch: &mut TxBatch) -> usize {
+    pub(super) fn fill(&mut self, now: Instant, batch: &mut TxBatch) -> usize {
         let before = batch.len();
         while !batch.is_full() {
-            match self.pop() {
+            match self.pop(now) {
                 Some(packet) => batch.push(packet),
                 None => break,
             }
@@ -138,14 +129,12 @@ impl Iface {
 
     /// True if nothing is queued.
     pub(super) fn is_idle(&self) -> bool {
-        self.queue.is_empty()
+        self.qdisc.is_empty()
     }
 
     /// True once after the queue was found full and has drained to half.
     pub(super) fn take_room_signal(&mut self) -> bool {
-        let drained =
-            self.queue.len() <= self.limit_packets / 2 && self.queued_bytes <= self.limit_bytes / 2;
-        let signal = self.refused && drained;
+        let signal = self.refused && self.qdisc.is_half_empty();
         self.refused &= !signal;
         signal
     }

@@ -235,7 +235,7 @@ impl Stack {
                 continue;
             }
             let now = self.net.now;
-            let Some(packet) = self.net.ifaces[usize::from(LOOPBACK.0)].pop() else {
+            let Some(packet) = self.net.ifaces[usize::from(LOOPBACK.0)].pop(now) else {
                 return true;
             };
             let link = LinkInfo {

@@ -189,21 +189,24 @@ impl Stack {
         if iface == LOOPBACK {
             return 0;
         }
+        let now = self.net.now;
         let Some(state) = self.net.iface_mut(iface) else {
             return 0;
         };
-        let mut moved = state.fill(batch);
+        let mut moved = state.fill(now, batch);
         self.settle();
         // Room may have been used at once.
         if let Some(state) = self.net.iface_mut(iface) {
-            moved += state.fill(batch);
+            moved += state.fill(now, batch);
         }
         moved
     }
 
     /// True if `iface` has packets to send.
     pub fn has_transmit(&self, iface: IfaceId) -> bool {
-        iface != LOOPBACK && self.net.iface(iface).is_some_and(|state| !state.is_idle())
+        let ready = |state: &iface::Iface| state.qdisc.ready_at();
+        let at = self.net.iface(iface).and_then(ready);
+        iface != LOOPBACK && at.is_some_and(|at| at <= self.net.now)
     }
 
     /// When [`Stack::handle_timeout`] has something to do; `None` if only packets and calls can
@@ -217,6 +220,7 @@ impl Stack {
             self.net.nd_wake,
             self.net.groups_wake,
             self.reassembly.poll_timeout(),
+            self.net.queues_wake(),
             self.net
                 .filter
                 .as_ref()

@@ -297,6 +297,13 @@ impl Net {
         Some(IfaceId(at as u16))
     }
 
+    /// When a queue that holds its packets back lets the next one go; those that may leave now are no
+    /// timer's affair.
+    pub(super) fn queues_wake(&self) -> Option<Instant> {
+        let times = self.ifaces.iter().filter_map(|link| link.qdisc.ready_at());
+        times.filter(|at| *at > self.now).min()
+    }
+
     /// True if some interface's queue, found full, has drained since the last call.
     pub(super) fn take_room_signal(&mut self) -> bool {
         let mut any = false;

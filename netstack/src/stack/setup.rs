@@ -12,6 +12,7 @@ use crate::link::{DeviceCaps, MacAddr, Medium};
 use crate::neighbor::NeighborState;
 use crate::network::IfaceId;
 use crate::network::addr::Cidr;
+use crate::network::qdisc::{Qdisc, QdiscConfig, QdiscCounters};
 use crate::network::route::{Route, RouteKind, Rule};
 use crate::network::source::is_link_local;
 use crate::wire::{ipv4, ipv6};
@@ -315,6 +316,23 @@ impl Stack {
     /// All routes of all tables: the longest prefixes first, then the lowest metrics.
     pub fn routes(&self) -> impl Iterator<Item = Route> {
         self.net.routes.all().into_iter()
+    }
+
+    /// Gives an interface another queue discipline. Packets that wait in the old one are lost.
+    ///
+    /// # Errors
+    /// `NoInterface`; the loopback interface has none.
+    pub fn set_qdisc(&mut self, id: IfaceId, config: QdiscConfig) -> Result<(), ConfigError> {
+        let iface = self.net.iface_mut(id).filter(|_| id != LOOPBACK);
+        let iface = iface.ok_or(ConfigError::NoInterface)?;
+        iface.qdisc = Qdisc::new(config);
+        Ok(())
+    }
+
+    /// The queue discipline of an interface, and what has passed it.
+    pub fn qdisc(&self, id: IfaceId) -> Option<(QdiscConfig, QdiscCounters)> {
+        let qdisc = &self.net.iface(id)?.qdisc;
+        Some((qdisc.config(), qdisc.counters()))
     }
 
     /// All neighbours.

@@ -132,3 +132,33 @@ fn a_gateway_carries_what_has_no_other_route() {
     assert_eq!(frame[30..34], [192, 0, 2, 1]);
     assert_eq!(wire.stack(B).stats().net.ip4.in_addr_errors, 1);
 }
+
+#[test]
+fn a_slow_queue_says_when_it_goes_on() {
+    let mut wire = Wire::new(Medium::Ip);
+    let iface = wire.hosts[A].iface;
+    let slow = crate::network::qdisc::QdiscConfig::Tbf {
+        rate: 100_000,
+        burst: 2000,
+        limit_bytes: 1 << 20,
+    };
+    wire.stack(A).set_qdisc(iface, slow).unwrap();
+    let (from, to) = (wire.bind(A, 1), wire.bind(B, 2));
+    let at = wire.at(B, 2);
+    for _ in 0..20 {
+        let sent = wire.stack(A).udp_send(from, vec![7; 972], Some(at));
+        assert_eq!(sent, Ok(972));
+    }
+    let start = wire.now;
+    wire.run();
+    assert_eq!(wire.hosts[A].sent.len(), 2);
+    assert!(!wire.stack(A).has_transmit(iface));
+    while wire.tick() {}
+    assert_eq!(wire.hosts[A].sent.len(), 20);
+    assert_eq!(wire.now.since(start), Duration::from_millis(180));
+    let (_, counters) = wire.stack(A).qdisc(iface).unwrap();
+    assert_eq!((counters.packets, counters.backlog), (20, 0));
+    assert_eq!(wire.stack(B).udp_recv(to).unwrap().data.len(), 972);
+    let lo = wire.stack(A).set_qdisc(LOOPBACK, slow);
+    assert_eq!(lo, Err(ConfigError::NoInterface));
+}
