@@ -1,10 +1,15 @@
 //! What the stack costs by itself: two stacks in one thread, in virtual time, over a link without delay or
 //! limit. Criterion measures the processor, not the link.
 
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use benches::Pair;
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use netstack::link::{DeviceCaps, MacAddr, Medium};
+use netstack::network::addr::Cidr;
+use netstack::network::route::Route;
+use netstack::stack::{InterfaceConfig, Stack, StackConfig};
 use netstack::testing::{LinkConfig, fuzz};
 use netstack::wire::checksum::checksum;
 
@@ -74,5 +79,42 @@ fn bytes(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, bulk, request, connection, bytes);
+/// The way to an address of many, with more and more routes.
+fn routes(c: &mut Criterion) {
+    let mut group = c.benchmark_group("routes");
+    for count in [1_u32, 1_000, 100_000] {
+        let mut stack = Stack::new(StackConfig::default(), [1; 16]);
+        let caps = DeviceCaps {
+            medium: Medium::Ip,
+            mtu: 1500,
+            tx_checksum: false,
+            gso_max: 0,
+        };
+        let config = InterfaceConfig {
+            name: "eth0".to_owned(),
+            mac: MacAddr::default(),
+            caps,
+        };
+        let iface = stack.add_interface(config).expect("the first one");
+        let own = "10.0.0.1/24".parse().expect("an address");
+        stack.add_address(iface, own).expect("a new one");
+        // Scattered, with lengths as tables of the internet have them.
+        let at = |n: u32| n.wrapping_mul(2_654_435_761) | 0x2000_0000;
+        for n in 0..count {
+            let len = 16 + (n % 9) as u8;
+            let dest = Cidr::new(Ipv4Addr::from(at(n)).into(), len).expect("a prefix");
+            stack.add_route(Route::new(dest, iface)).expect("a route");
+        }
+        let mut n = 0;
+        group.bench_function(format!("lookup among {count}"), |b| {
+            b.iter(|| {
+                n = (n + 7919) % count;
+                stack.route_get(Ipv4Addr::from(at(n)).into(), None, None)
+            });
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, bulk, request, connection, bytes, routes);
 criterion_main!(benches);

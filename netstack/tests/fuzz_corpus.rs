@@ -28,6 +28,9 @@ fn the_corpus_is_survived() {
     corpus("tcp_options")
         .iter()
         .for_each(|input| fuzz::tcp_options(input));
+    for input in corpus("filter") {
+        assert!(fuzz::filter(&input) > 0, "no connection was made");
+    }
     corpus("stack_receive")
         .iter()
         .for_each(|input| receive_both(input));
@@ -126,9 +129,15 @@ proptest! {
     }
 
     #[test]
+    fn rules_and_packets_with_changes(input in changed("filter")) {
+        fuzz::filter(&input);
+    }
+
+    #[test]
     fn any_bytes(input in proptest::collection::vec(any::<u8>(), 0..300)) {
         fuzz::wire(&input);
         fuzz::tcp_options(&input);
+        fuzz::filter(&input);
         receive_both(&input);
     }
 }

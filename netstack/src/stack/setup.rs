@@ -8,13 +8,14 @@ use super::Stack;
 use super::address::{Address, AddressState};
 use super::iface::{IfaceCounters, InterfaceConfig};
 use super::net::LOOPBACK;
+use crate::error::SocketError;
 use crate::link::{DeviceCaps, MacAddr, Medium};
 use crate::neighbor::NeighborState;
-use crate::network::IfaceId;
 use crate::network::addr::Cidr;
 use crate::network::qdisc::{Qdisc, QdiscConfig, QdiscCounters};
 use crate::network::route::{Route, RouteKind, Rule};
 use crate::network::source::is_link_local;
+use crate::network::{IfaceId, IpOutput, RouteInfo};
 use crate::wire::{ipv4, ipv6};
 
 /// Next hops that a route can have.
@@ -311,6 +312,20 @@ impl Stack {
             true => Ok(()),
             false => Err(ConfigError::Missing),
         }
+    }
+
+    /// The way to `dst`, from `src` and over `iface` if they are given (`ip route get`).
+    ///
+    /// # Errors
+    /// As a socket would be told: `NetUnreachable`, `AddrNotAvailable` if `src` is not ours; `Invalid`,
+    /// `HostUnreachable` or `Access` for a route that leads nowhere.
+    pub fn route_get(
+        &self,
+        dst: IpAddr,
+        src: Option<IpAddr>,
+        iface: Option<IfaceId>,
+    ) -> Result<RouteInfo, SocketError> {
+        self.net.route(dst, src, iface)
     }
 
     /// All routes of all tables: the longest prefixes first, then the lowest metrics.

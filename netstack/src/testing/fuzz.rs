@@ -17,6 +17,8 @@ use crate::wire::ipv6::{self, Ipv6Repr, Ipv6View};
 use crate::wire::tcp::{HEADER_LEN_MAX, OPTIONS_LEN_MAX, TcpOptions, TcpRepr, TcpView};
 use crate::wire::{arp, ethernet, icmpv4, icmpv6, igmp, ipv6_ext, mld, ndp, udp};
 
+pub use super::fuzz_filter::filter;
+
 /// Every parser of headers, and that what is understood is written back the same.
 pub fn wire(data: &[u8]) {
     if let Ok((_, len)) = ethernet::EthernetRepr::parse(data) {
@@ -387,7 +389,7 @@ fn echo_request() -> Vec<u8> {
 }
 
 /// Makes checksums right, so that what is behind them is reached.
-fn make_right(ip: &mut [u8], header: bool, transport: bool) {
+pub(super) fn make_right(ip: &mut [u8], header: bool, transport: bool) {
     if ip.first().is_some_and(|first| first >> 4 == 6) {
         if transport {
             make_right_v6(ip);

@@ -11,6 +11,7 @@
 
 mod direct;
 pub mod fuzz;
+mod fuzz_filter;
 mod link;
 pub mod seeds;
 mod sim;

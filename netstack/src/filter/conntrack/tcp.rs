@@ -75,13 +75,16 @@ impl Kind {
 impl TcpTrack {
     /// Begins with a connection's first segment; `None` if that can be none.
     pub(super) fn begin(tcp: &TcpInner, header: &[u8], config: &ConntrackConfig) -> Option<Self> {
-        let mut track = Self::default();
-        track.state = match Kind::of(tcp.flags) {
+        let state = match Kind::of(tcp.flags) {
             Kind::Syn => TcpState::SynSent,
             Kind::Ack if config.tcp_loose => TcpState::Established,
             _ => return None,
         };
-        let picked_up = track.state == TcpState::Established;
+        let picked_up = state == TcpState::Established;
+        let mut track = Self {
+            state,
+            ..Self::default()
+        };
         track.sides[0] = Side::begin(tcp, header);
         if picked_up {
             // Nothing is known of shifts: the largest counts.

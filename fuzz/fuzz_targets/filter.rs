@@ -1,0 +1,6 @@
+//! Rules, connections and translation in a router; `netstack::testing::fuzz` says how the bytes are read.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| {
+    netstack::testing::fuzz::filter(data);
+});
