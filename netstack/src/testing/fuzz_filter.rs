@@ -223,7 +223,7 @@ fn ruleset(bytes: &mut Bytes<'_>) -> Option<Ruleset> {
             Hook::Postrouting,
         ];
         let base = Base {
-            hook: hooks[usize::from(about) % hooks.len()],
+            hook: hooks[usize::from(about & 0x0f) % hooks.len()],
             priority: (i32::from(priority) - 128) * 3,
             kind: match about & 0x40 {
                 0 => ChainKind::Filter,
