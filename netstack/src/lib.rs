@@ -18,10 +18,12 @@
 //! | [`neighbor`] | neighbour states, which ARP and neighbour discovery (`stack::nd`) feed |
 //! | [`wire`] | checked views and emitters, one file per header |
 //! | [`link`] | devices: TUN, TAP, AF_PACKET, loopback, channel; decorators; GRO and segmentation |
+//! | [`bpf`] | classic BPF filters: verifier and interpreter |
 //! | [`buf`], [`time`], [`rng`], [`stats`], [`error`], `table` | leaves |
 
 #![deny(unsafe_code)]
 
+pub mod bpf;
 pub mod buf;
 pub mod error;
 pub mod filter;

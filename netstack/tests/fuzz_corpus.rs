@@ -119,6 +119,11 @@ proptest! {
     }
 
     #[test]
+    fn filters_with_changes(input in changed("bpf")) {
+        fuzz::bpf(&input);
+    }
+
+    #[test]
     fn options_with_changes(input in changed("tcp_options")) {
         fuzz::tcp_options(&input);
     }
@@ -138,6 +143,7 @@ proptest! {
         fuzz::wire(&input);
         fuzz::tcp_options(&input);
         fuzz::filter(&input);
+        fuzz::bpf(&input);
         receive_both(&input);
     }
 }

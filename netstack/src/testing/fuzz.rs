@@ -91,6 +91,35 @@ fn wire_v6(data: &[u8]) {
     let _ = igmp::Message::parse(data);
 }
 
+/// A filter program of as many instructions as the first byte says, and a packet behind it.
+pub fn bpf(data: &[u8]) {
+    let Some((count, rest)) = data.split_first() else {
+        return;
+    };
+    let len = usize::from(*count) * crate::bpf::INSN_LEN;
+    let Some((program, bytes)) = rest.split_at_checked(len) else {
+        return;
+    };
+    let Ok(program) = crate::bpf::Program::from_bytes(program) else {
+        return;
+    };
+    for (start, network) in [(0, 14), (14, 14), (34, 14)] {
+        let packet = crate::bpf::Packet {
+            bytes,
+            start,
+            network,
+            has_link: start > 0,
+            protocol: 0x800,
+            packet_type: 0,
+            ifindex: 2,
+            hardware: 1,
+        };
+        let kept = program.keep(&packet);
+        assert!(kept.is_none_or(|kept| kept <= bytes.len()));
+        assert_eq!(program.keep(&packet), kept);
+    }
+}
+
 /// The TCP option list; the first byte says whether it is that of a SYN.
 pub fn tcp_options(data: &[u8]) {
     let Some((first, list)) = data.split_first() else {
