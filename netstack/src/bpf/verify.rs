@@ -100,10 +100,8 @@ fn stores_before_loads(insns: &[Insn]) -> Result<(), BadProgram> {
         let mut jump = |skip: usize| written[at + 1 + skip] &= now;
         match insn.code & 7 {
             code::ST | code::STX => now |= 1 << insn.k,
-            code::LD | code::LDX if insn.code & !0x1f == code::MEM => {
-                if now & 1 << insn.k == 0 {
-                    return Err(BadProgram);
-                }
+            code::LD | code::LDX if insn.code & !0x1f == code::MEM && now & 1 << insn.k == 0 => {
+                return Err(BadProgram);
             }
             code::JMP => {
                 if insn.code & 0xf0 == code::JA {
