@@ -8,9 +8,11 @@
 mod datagram;
 mod error_queue;
 mod events;
+mod filter;
 pub mod intercept;
 mod membership;
 mod names;
+pub mod packet;
 mod raw;
 mod receive_queue;
 mod table;
@@ -20,6 +22,7 @@ pub use datagram::{DatagramOptions, GroupOptions, SendTo};
 pub(crate) use error_queue::ErrorQueue;
 pub use error_queue::{ErrorReport, ReportOrigin, TxStage};
 pub use events::EventQueue;
+pub use filter::{FilterError, SocketFilter};
 pub use membership::GroupLink;
 pub(crate) use membership::{GROUPS6_MAX, Membership, Memberships};
 pub use names::Names;
@@ -44,11 +47,13 @@ pub enum SocketKind {
     Raw,
     /// An interceptor of what is for other addresses.
     Intercept,
+    /// A packet socket.
+    Packet,
 }
 
 impl SocketKind {
     /// How many kinds there are.
-    pub const COUNT: usize = 4;
+    pub const COUNT: usize = 5;
 }
 
 /// Names a socket of one stack. A closed socket's handle never names a later one (until a slot has

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::{DatagramOptions, Family, Memberships, Names, Readiness, ReceiveQueue};
+use super::{DatagramOptions, Family, Memberships, Names, Readiness, ReceiveQueue, SocketFilter};
 use crate::network::{IpMeta, proto};
 use crate::wire::icmpv6;
 
@@ -24,6 +24,8 @@ pub(crate) struct RawSocket {
     /// How it names addresses.
     pub(crate) names: Names,
     pub(crate) options: DatagramOptions,
+    /// SO_ATTACH_FILTER.
+    pub(crate) filter: SocketFilter,
     /// IP_HDRINCL: what is sent has its IP header.
     pub(crate) header_included: bool,
     /// IPV6_CHECKSUM: where the checksum is in what follows the IP header.
@@ -59,6 +61,7 @@ impl RawSocket {
                 reuse_addr: true,
                 ..DatagramOptions::new(names.family, recv_budget)
             },
+            filter: SocketFilter::default(),
             header_included: kind == RawKind::Ip(proto::RAW),
             checksum_at: match (kind, names.family) {
                 (RawKind::Ip(proto::ICMPV6), Family::V6) => Some(icmpv6::CHECKSUM_OFFSET),

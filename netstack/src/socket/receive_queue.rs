@@ -114,7 +114,7 @@ impl ReceiveQueue {
 /// What a datagram takes of the budget: what it takes of memory in Linux, if it was sent on the same host
 /// (`truesize`: a descriptor of 256 bytes, and a buffer with 320 bytes behind the data, from a slab of a
 /// power of two, or from pages).
-fn cost(len: usize) -> usize {
+pub(super) fn cost(len: usize) -> usize {
     const DESCRIPTOR: usize = 256;
     const SMALL: usize = 576;
     const HEADERS: usize = 60;

@@ -61,7 +61,7 @@ impl Stack {
             }
             Message::EchoReply { ident } => {
                 stats.in_echo_reps += 1;
-                self.ping_in(meta, ident, &message);
+                self.ping_in(inbound, ident);
             }
             Message::Error(kind, cause) => {
                 match kind {

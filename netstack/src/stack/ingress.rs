@@ -13,6 +13,7 @@ use crate::link::Medium;
 use crate::network::addr::is_bad_source;
 use crate::network::icmp_error::Problem;
 use crate::network::{IfaceId, IpMeta, proto};
+use crate::socket::packet::PacketKind;
 use crate::wire::WireError;
 use crate::wire::ethernet::{self, EthernetRepr, ethertype};
 use crate::wire::ipv6_ext;
@@ -37,6 +38,27 @@ pub(super) struct Inbound {
 }
 
 impl Inbound {
+    /// The packet as a filter sees it that begins at `start`. There is no link header any more.
+    pub(super) fn filter_view(&self, start: usize, hardware: u16) -> crate::bpf::Packet<'_> {
+        crate::bpf::Packet {
+            bytes: &self.packet,
+            start,
+            network: 0,
+            has_link: false,
+            protocol: match self.meta.src {
+                IpAddr::V4(_) => ethertype::IPV4,
+                IpAddr::V6(_) => ethertype::IPV6,
+            },
+            packet_type: match (self.meta.not_unicast, self.meta.dst.is_multicast()) {
+                (false, _) => PacketKind::Host as u8,
+                (true, true) => PacketKind::Multicast as u8,
+                (true, false) => PacketKind::Broadcast as u8,
+            },
+            ifindex: self.meta.iface.index(),
+            hardware,
+        }
+    }
+
     /// The transport header and what follows it.
     pub(super) fn payload(&self) -> Bytes {
         self.packet.slice(self.header_len..)
@@ -93,6 +115,10 @@ impl Stack {
         };
         state.counters.rx_packets += 1;
         state.counters.rx_bytes += packet.data.len() as u64;
+        self.tap_in(iface, &packet);
+        let Some(state) = self.net.iface_mut(iface) else {
+            return;
+        };
         let mut link = LinkInfo::new(iface);
         if state.caps.medium == Medium::Ethernet {
             let mac = state.mac;
@@ -242,11 +268,13 @@ impl Stack {
                 tag: packet.tag,
                 ..LinkInfo::new(LOOPBACK)
             };
+            self.tap_out(LOOPBACK, core::slice::from_ref(&packet));
             let packet =
                 crate::link::channel::received(&mut self.net.pool, Medium::Ip, &packet, now);
             let counters = &mut self.net.ifaces[usize::from(LOOPBACK.0)].counters;
             counters.rx_packets += 1;
             counters.rx_bytes += packet.data.len() as u64;
+            self.tap_in(LOOPBACK, &packet);
             self.ip_in(link, packet);
         }
         self.net.ifaces[usize::from(LOOPBACK.0)].is_idle()

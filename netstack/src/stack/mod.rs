@@ -32,6 +32,7 @@ mod intercept;
 mod ip_in;
 mod nd;
 mod net;
+mod packet_calls;
 mod raw_calls;
 mod raw_send;
 mod setup;
@@ -59,6 +60,7 @@ use crate::network::IfaceId;
 use crate::network::icmp_limit::IcmpLimiter;
 use crate::network::reassembly::Reassembly;
 use crate::rng::Rng;
+use crate::socket::packet::PacketSocket;
 use crate::socket::{EventQueue, RawSocket, SocketKind, SocketTable};
 use crate::stats::Stats;
 use crate::time::Instant;
@@ -81,6 +83,7 @@ pub struct Stack {
     udp: UdpTable,
     udp_stats: UdpStats,
     raw: SocketTable<RawSocket>,
+    packets: SocketTable<PacketSocket>,
     intercept: intercept::Interceptors,
     multicast_routes: MulticastRoutes,
     tcp: TcpEngine,
@@ -103,6 +106,7 @@ impl Stack {
             udp: UdpTable::new(&mut rng),
             udp_stats: UdpStats::default(),
             raw: SocketTable::new(SocketKind::Raw),
+            packets: SocketTable::new(SocketKind::Packet),
             intercept: intercept::Interceptors::new(),
             multicast_routes: MulticastRoutes::new(&mut rng),
             tcp: TcpEngine::new(&mut rng),
@@ -193,12 +197,14 @@ impl Stack {
         let Some(state) = self.net.iface_mut(iface) else {
             return 0;
         };
+        let before = batch.len();
         let mut moved = state.fill(now, batch);
         self.settle();
         // Room may have been used at once.
         if let Some(state) = self.net.iface_mut(iface) {
             moved += state.fill(now, batch);
         }
+        self.tap_out(iface, &batch[before..]);
         moved
     }
 
@@ -258,6 +264,7 @@ impl Stack {
             self.tcp_room();
             self.udp.transmit_room(&mut self.events);
             self.raw_room();
+            self.packet_room();
         }
     }
 }

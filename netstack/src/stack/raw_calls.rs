@@ -4,10 +4,10 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::Stack;
 use super::ingress::Inbound;
-use crate::buf::Bytes;
+
 use crate::error::SocketError;
 use crate::network::icmp_error::IcmpError;
-use crate::network::{IfaceId, IpMeta, proto};
+use crate::network::{IfaceId, proto};
 use crate::socket::{
     DatagramOptions, Family, Names, RawKind, RawSocket, ReceivedDatagram, SendTo, SocketId,
 };
@@ -36,30 +36,37 @@ impl Stack {
                 && socket.matches(&inbound.meta)
         };
         // Linux: raw sockets of IPv6 see what follows the headers.
-        let data = match inbound.meta.dst {
-            IpAddr::V4(_) => inbound.packet.clone(),
-            IpAddr::V6(_) => inbound.payload(),
+        let start = match inbound.meta.dst {
+            IpAddr::V4(_) => 0,
+            IpAddr::V6(_) => inbound.header_len,
         };
-        self.raw_queue(&inbound.meta, &data, wanted)
+        self.raw_queue(inbound, start, wanted)
     }
 
     /// Gives an echo reply to the socket with its identifier.
-    pub(super) fn ping_in(&mut self, meta: &IpMeta, ident: u16, message: &Bytes) {
+    pub(super) fn ping_in(&mut self, inbound: &Inbound, ident: u16) {
         let wanted = |socket: &RawSocket| {
-            socket.kind == RawKind::Echo && socket.ident == Some(ident) && socket.matches(meta)
+            let ours = socket.kind == RawKind::Echo && socket.ident == Some(ident);
+            ours && socket.matches(&inbound.meta)
         };
-        self.raw_queue(meta, message, wanted);
+        self.raw_queue(inbound, inbound.header_len, wanted);
     }
 
     fn raw_queue(
         &mut self,
-        meta: &IpMeta,
-        data: &Bytes,
+        inbound: &Inbound,
+        start: usize,
         wanted: impl Fn(&RawSocket) -> bool,
     ) -> bool {
         let mut any = false;
+        let meta = &inbound.meta;
+        let view = inbound.filter_view(start, self.hardware_of(meta.iface));
+        let data = inbound.packet.slice(start..);
         for (id, socket) in self.raw.iter_mut().filter(|(_, socket)| wanted(socket)) {
             any = true;
+            let Some(kept) = socket.filter.keep(&view, data.len()) else {
+                continue;
+            };
             let datagram = ReceivedDatagram {
                 from: socket
                     .names
@@ -72,7 +79,7 @@ impl Stack {
                 arrival: meta.arrival,
                 gro_size: 0,
                 drops: 0,
-                data: data.clone(),
+                data: data.slice(..kept),
             };
             if socket.queue.push(datagram, socket.options.recv_budget) {
                 self.events.mark(id);

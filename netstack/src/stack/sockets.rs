@@ -16,6 +16,7 @@ impl Stack {
             SocketKind::Raw => Some(self.raw.get(id)?.readiness()),
             SocketKind::Tcp => self.tcp_readiness(id),
             SocketKind::Intercept => self.intercept_readiness(id),
+            SocketKind::Packet => Some(self.packets.get(id)?.readiness()),
         }
     }
 
@@ -54,6 +55,9 @@ impl Stack {
             }
             SocketKind::Tcp => self.tcp_close(id),
             SocketKind::Intercept => self.intercept_close(id),
+            SocketKind::Packet => {
+                self.packets.remove(id);
+            }
         }
         self.settle();
     }
@@ -65,7 +69,9 @@ impl Stack {
     pub fn shutdown(&mut self, id: SocketId, how: Shutdown) -> Result<(), SocketError> {
         let done = match id.kind() {
             SocketKind::Udp => self.udp_shutdown(id, how),
-            SocketKind::Raw | SocketKind::Intercept => Err(SocketError::NotSupported),
+            SocketKind::Raw | SocketKind::Intercept | SocketKind::Packet => {
+                Err(SocketError::NotSupported)
+            }
             SocketKind::Tcp => self.tcp_shutdown(id, how),
         };
         self.settle();
@@ -89,7 +95,7 @@ impl Stack {
                 Ok(socket.names.outward(local, socket.options.iface))
             }
             SocketKind::Tcp => self.tcp_local_addr(id),
-            SocketKind::Intercept => Err(SocketError::NotSupported),
+            SocketKind::Intercept | SocketKind::Packet => Err(SocketError::NotSupported),
         }
     }
 
@@ -109,7 +115,7 @@ impl Stack {
                 Ok(socket.names.outward(remote, socket.options.iface))
             }
             SocketKind::Tcp => self.tcp_peer_addr(id),
-            SocketKind::Intercept => Err(SocketError::NotConnected),
+            SocketKind::Intercept | SocketKind::Packet => Err(SocketError::NotConnected),
         }
     }
 
@@ -128,7 +134,7 @@ impl Stack {
             }
             SocketKind::Raw => &mut self.raw.get_mut(id).ok_or(SocketError::Invalid)?.names,
             SocketKind::Tcp => self.tcp.names_mut(id)?,
-            SocketKind::Intercept => return Err(SocketError::Invalid),
+            SocketKind::Intercept | SocketKind::Packet => return Err(SocketError::Invalid),
         };
         if names.family == Family::V4 {
             return Err(SocketError::NoProtocol);
@@ -146,7 +152,7 @@ impl Stack {
             SocketKind::Udp => Ok(self.udp.get(id)?.names),
             SocketKind::Raw => Ok(self.raw.get(id).ok_or(SocketError::Invalid)?.names),
             SocketKind::Tcp => self.tcp.names(id),
-            SocketKind::Intercept => Err(SocketError::Invalid),
+            SocketKind::Intercept | SocketKind::Packet => Err(SocketError::Invalid),
         }
     }
 
@@ -164,7 +170,7 @@ impl Stack {
             SocketKind::Udp => self.udp.sockets.get_mut(id)?.queue.take_error(),
             SocketKind::Raw => self.raw.get_mut(id)?.queue.take_error(),
             SocketKind::Tcp => self.tcp_take_error(id),
-            SocketKind::Intercept => None,
+            SocketKind::Intercept | SocketKind::Packet => None,
         }
     }
 }

@@ -49,8 +49,27 @@ impl Stack {
             return;
         }
         for id in receivers {
-            self.udp_queue_all(id, meta, (src_port, dst_port), &data);
+            if let Some(data) = self.udp_filtered(id, inbound, &data) {
+                self.udp_queue_all(id, meta, (src_port, dst_port), &data);
+            }
         }
+    }
+
+    /// What the filter of a socket leaves of a datagram; `None` drops it. It sees the UDP header, which is not
+    /// cut.
+    fn udp_filtered(&mut self, id: SocketId, inbound: &Inbound, data: &Bytes) -> Option<Bytes> {
+        let socket = self.udp.get(id).ok()?;
+        if !socket.filter.is_some() {
+            return Some(data.clone());
+        }
+        let hardware = self.hardware_of(inbound.meta.iface);
+        let view = inbound.filter_view(inbound.header_len, hardware);
+        let kept = socket.filter.keep(&view, HEADER_LEN + data.len());
+        if kept.is_none() {
+            self.udp_stats.of(inbound.meta.src).in_errors += 1;
+        }
+        let kept = kept?.max(HEADER_LEN) - HEADER_LEN;
+        Some(data.slice(..kept.min(data.len())))
     }
 
     /// Queues what may be several datagrams in one (GRO) with one socket.

@@ -181,6 +181,15 @@ pub(crate) const ALL: &[Case] = &[
             ping -c 1 127.0.0.1 | grep -c 'bytes from'; python3 -c 'import socket; socket.socket(socket.AF_INET, socket.SOCK_DGRAM, 1)' 2>&1 | tail -n 1"#,
     },
     Case {
+        name: "python_packets_and_filters",
+        needs: &["python3"],
+        script: concat!(
+            "python3 - <<'EOF'\n",
+            include_str!("packet_script.py"),
+            "\nEOF\n"
+        ),
+    },
+    Case {
         name: "python_multicast",
         needs: &["python3"],
         script: concat!(

@@ -107,6 +107,7 @@ impl Network {
         match (wanted.family, &self.internet) {
             (libc::AF_UNIX, _) => Ok(UnixSocket::new(unix_kind(wanted)?, &self.unix)),
             (libc::AF_INET | libc::AF_INET6, Internet::Stack(inet)) => inet.socket(caller, wanted),
+            (libc::AF_PACKET, Internet::Stack(inet)) => inet.packet_socket(caller, wanted),
             (libc::AF_NETLINK, Internet::Stack(inet)) => netlink::open(inet.net(), wanted),
             (libc::AF_INET | libc::AF_INET6, Internet::Host) => host::open(wanted),
             _ => Err(Errno::EAFNOSUPPORT),

@@ -316,11 +316,27 @@ fn sys_setsockopt(task: &mut Task, args: &Args) -> SysResult {
             .set_timeout_ns(name == libc::SO_RCVTIMEO, ns);
         return Ok(0_u64.into());
     }
+    if (level, name) == (libc::SOL_SOCKET, libc::SO_ATTACH_FILTER) {
+        value = read_program(task, &value)?;
+    }
     let cx = task.path_context();
     target
         .socket
         .set_option(&Caller { path: &cx }, level, name, &value)?;
     Ok(0_u64.into())
+}
+
+/// The instructions that a `struct sock_fprog` names.
+fn read_program(task: &Task, value: &[u8]) -> Result<Vec<u8>, Errno> {
+    let fprog: &[u8; 16] = value.try_into().map_err(|_| Errno::EINVAL)?;
+    let count = usize::from(u16::from_ne_bytes([fprog[0], fprog[1]]));
+    let at = u64::from_ne_bytes(std::array::from_fn(|i| fprog[8 + i]));
+    if count == 0 || count > netstack::bpf::INSNS_MAX || at == 0 {
+        return Err(Errno::EINVAL);
+    }
+    let mut program = vec![0; count * netstack::bpf::INSN_LEN];
+    task.mm.read(at, &mut program)?;
+    Ok(program)
 }
 
 /// A `struct timeval` as nanoseconds; a negative time is none (`sock_set_timeout`).

@@ -12,10 +12,12 @@ mod intercept;
 mod malformed;
 mod malformed6;
 mod nd;
+mod packet;
 mod queue;
 mod router;
 mod tcp;
 mod udp;
+mod udp_options;
 mod v6;
 
 use std::net::{IpAddr, SocketAddr};

@@ -4,7 +4,8 @@ use std::net::{IpAddr, SocketAddr};
 
 use crate::network::{IfaceId, IpMeta};
 use crate::socket::{
-    DatagramOptions, Family, Memberships, Names, Readiness, ReceiveQueue, SendTo, SocketId,
+    DatagramOptions, Family, Memberships, Names, Readiness, ReceiveQueue, SendTo, SocketFilter,
+    SocketId,
 };
 use crate::time::Instant;
 use crate::transport::ports::Claim;
@@ -13,6 +14,8 @@ use crate::transport::ports::Claim;
 #[derive(Debug)]
 pub(crate) struct UdpSocket {
     pub(crate) options: DatagramOptions,
+    /// SO_ATTACH_FILTER.
+    pub(crate) filter: SocketFilter,
     /// Groups that it has joined.
     pub(crate) memberships: Memberships,
     /// How it names addresses.
@@ -60,6 +63,7 @@ impl UdpSocket {
     pub(crate) fn new(names: Names, options: DatagramOptions) -> Self {
         Self {
             options,
+            filter: SocketFilter::default(),
             memberships: Memberships::default(),
             names,
             claim: None,

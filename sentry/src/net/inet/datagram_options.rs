@@ -9,6 +9,7 @@ use sentry_abi::Errno;
 use super::ancillary::{SO_TIMESTAMP_NEW, SO_TIMESTAMPNS_NEW};
 use super::datagram::{DatagramSocket, Kind};
 use super::endpoint::to_errno;
+use super::filter;
 use super::groups;
 use super::options::{
     get_common, int, interface_name, parse_interface, parse_traffic_class, parse_ttl,
@@ -36,6 +37,9 @@ pub(super) fn number4(value: &[u8]) -> Result<i32, Errno> {
 pub(super) fn get(socket: &DatagramSocket, level: i32, name: i32) -> Result<Vec<u8>, Errno> {
     let endpoint = &socket.endpoint;
     if let Some(answer) = get_common(endpoint, socket.socket_type(), level, name) {
+        return answer;
+    }
+    if let Some(answer) = filter::get(endpoint, level, name) {
         return answer;
     }
     if let Some(answer) = groups::get(endpoint, level, name) {
@@ -117,6 +121,9 @@ pub(super) fn set(
     let endpoint = &socket.endpoint;
     if level == IPV6 && socket.family == Family::V4 {
         return Err(Errno::ENOPROTOOPT);
+    }
+    if let Some(done) = filter::set(endpoint, level, name, value) {
+        return done;
     }
     if let Some(done) = groups::set(endpoint, level, name, value) {
         return done;

@@ -4,8 +4,10 @@ mod ancillary;
 mod datagram;
 mod datagram_options;
 mod endpoint;
+mod filter;
 pub(crate) mod groups;
 mod options;
+mod packet;
 mod reports;
 mod stream;
 
@@ -140,6 +142,18 @@ impl Inet {
             (libc::SOCK_STREAM | libc::SOCK_DGRAM, _) => Err(Errno::EPROTONOSUPPORT),
             _ => Err(Errno::ESOCKTNOSUPPORT),
         }
+    }
+
+    /// A packet socket.
+    ///
+    /// # Errors
+    /// EPERM, ESOCKTNOSUPPORT.
+    pub(super) fn packet_socket(
+        &self,
+        caller: &Caller<'_>,
+        wanted: SocketType,
+    ) -> Result<Arc<dyn Socket>, Errno> {
+        packet::open(&self.net, caller, wanted)
     }
 
     /// Echo sockets are for groups of users (`net.ipv4.ping_group_range`, `ping_init_sock`).
