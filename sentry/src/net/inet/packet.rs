@@ -268,7 +268,6 @@ impl Socket for PacketSocket {
             ),
             flags: if copied < full { libc::MSG_TRUNC } else { 0 },
             control: self.aux_data_of(&packet),
-            ..Received::default()
         })
     }
 
