@@ -2,7 +2,9 @@
 
 use std::net::IpAddr;
 
-use super::{DatagramOptions, Family, Memberships, Names, Readiness, ReceiveQueue, SocketFilter};
+use super::{
+    DatagramOptions, ErrorQueue, Family, Memberships, Names, Readiness, ReceiveQueue, SocketFilter,
+};
 use crate::network::{IpMeta, proto};
 use crate::wire::icmpv6;
 
@@ -26,6 +28,8 @@ pub(crate) struct RawSocket {
     pub(crate) options: DatagramOptions,
     /// SO_ATTACH_FILTER.
     pub(crate) filter: SocketFilter,
+    /// IP_RECVERR: what is told of errors on the way.
+    pub(crate) errors: ErrorQueue,
     /// IP_HDRINCL: what is sent has its IP header.
     pub(crate) header_included: bool,
     /// IPV6_CHECKSUM: where the checksum is in what follows the IP header.
@@ -62,6 +66,7 @@ impl RawSocket {
                 ..DatagramOptions::new(names.family, recv_budget)
             },
             filter: SocketFilter::default(),
+            errors: ErrorQueue::default(),
             header_included: kind == RawKind::Ip(proto::RAW),
             checksum_at: match (kind, names.family) {
                 (RawKind::Ip(proto::ICMPV6), Family::V6) => Some(icmpv6::CHECKSUM_OFFSET),
@@ -110,7 +115,7 @@ impl RawSocket {
         let mut ready = Readiness::empty();
         ready.set(Readiness::READABLE, !self.queue.is_empty());
         ready.set(Readiness::WRITABLE, !self.blocked);
-        if self.queue.has_error() {
+        if self.queue.has_error() || !self.errors.is_empty() {
             ready |= Readiness::ERROR | Readiness::READABLE;
         }
         ready

@@ -105,6 +105,11 @@ impl ReceiveQueue {
         self.error.take()
     }
 
+    /// The pending error, to change it.
+    pub(crate) fn error_mut(&mut self) -> &mut Option<SocketError> {
+        &mut self.error
+    }
+
     /// True if an error waits.
     pub(crate) fn has_error(&self) -> bool {
         self.error.is_some()

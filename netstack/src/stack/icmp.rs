@@ -71,7 +71,7 @@ impl Stack {
                     ErrorKind::Parameter => stats.in_parm_probs += 1,
                 }
                 if let Some(cause) = cause {
-                    self.icmp_error_in(meta.src, cause, &message[HEADER_LEN..]);
+                    self.icmp_error_in(inbound, cause, &message);
                 }
             }
             Message::Other => self.net.nd_in(inbound, &message),
@@ -192,7 +192,8 @@ impl Stack {
     }
 
     /// An error about a packet of ours: finds out which, learns the path MTU, tells the socket.
-    fn icmp_error_in(&mut self, from: IpAddr, mut cause: IcmpCause, quote: &[u8]) {
+    fn icmp_error_in(&mut self, inbound: &Inbound, mut cause: IcmpCause, message: &Bytes) {
+        let (from, quote) = (inbound.meta.src, &message[HEADER_LEN..]);
         let quoted = Quoted::parse(quote).filter(|it| it.src.is_ipv4() == from.is_ipv4());
         let quoted = quoted.and_then(|quoted| Some((quoted, quoted.error(cause)?)));
         let Some((quoted, error)) = quoted else {
@@ -214,7 +215,9 @@ impl Stack {
                 return;
             }
         }
-        self.dispatch_error(quoted.proto, &IcmpError { cause, ..error });
+        let error = IcmpError { cause, ..error };
+        self.report_icmp(inbound, (message, HEADER_LEN), &quoted, &error);
+        self.dispatch_error(quoted.proto, &error);
     }
 
     fn learn_mtu(&mut self, dst: IpAddr, said: u32, old_len: u32) -> Option<u32> {

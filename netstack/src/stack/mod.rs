@@ -19,6 +19,7 @@ mod address;
 mod arp;
 mod config;
 mod datagram;
+mod datagram_reports;
 mod egress;
 mod forward;
 mod fragments;

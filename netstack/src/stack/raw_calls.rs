@@ -91,7 +91,10 @@ impl Stack {
     /// An ICMP error about a packet of a raw or echo socket: connected ones are told.
     pub(super) fn raw_error(&mut self, protocol: u8, error: &IcmpError) {
         for (id, socket) in self.raw.iter_mut() {
-            let told = sent_by(socket, protocol, error) && socket.remote == Some(error.remote.ip());
+            let peer = socket.remote.map_or(socket.options.recv_errors, |remote| {
+                remote == error.remote.ip()
+            });
+            let told = sent_by(socket, protocol, error) && peer;
             if told {
                 socket.queue.set_error(error.cause.error);
                 self.events.mark(id);
@@ -311,7 +314,7 @@ fn whole_sum_is_right(inbound: &Inbound) -> bool {
 }
 
 /// True if the socket can have sent the packet that `error` is about.
-fn sent_by(socket: &RawSocket, protocol: u8, error: &IcmpError) -> bool {
+pub(super) fn sent_by(socket: &RawSocket, protocol: u8, error: &IcmpError) -> bool {
     match socket.kind {
         RawKind::Ip(proto) => proto == protocol,
         RawKind::Echo => protocol == socket.proto() && socket.ident == Some(error.local.port()),

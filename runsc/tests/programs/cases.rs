@@ -190,6 +190,15 @@ pub(crate) const ALL: &[Case] = &[
         ),
     },
     Case {
+        name: "python_error_queue",
+        needs: &["python3"],
+        script: concat!(
+            "python3 - <<'EOF'\n",
+            include_str!("errqueue_script.py"),
+            "\nEOF\n"
+        ),
+    },
+    Case {
         name: "python_multicast",
         needs: &["python3"],
         script: concat!(

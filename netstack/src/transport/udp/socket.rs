@@ -4,8 +4,8 @@ use std::net::{IpAddr, SocketAddr};
 
 use crate::network::{IfaceId, IpMeta};
 use crate::socket::{
-    DatagramOptions, Family, Memberships, Names, Readiness, ReceiveQueue, SendTo, SocketFilter,
-    SocketId,
+    DatagramOptions, ErrorQueue, Family, Memberships, Names, Readiness, ReceiveQueue, SendTo,
+    SocketFilter, SocketId,
 };
 use crate::time::Instant;
 use crate::transport::ports::Claim;
@@ -16,6 +16,8 @@ pub(crate) struct UdpSocket {
     pub(crate) options: DatagramOptions,
     /// SO_ATTACH_FILTER.
     pub(crate) filter: SocketFilter,
+    /// IP_RECVERR: what is told of errors on the way.
+    pub(crate) errors: ErrorQueue,
     /// Groups that it has joined.
     pub(crate) memberships: Memberships,
     /// How it names addresses.
@@ -64,6 +66,7 @@ impl UdpSocket {
         Self {
             options,
             filter: SocketFilter::default(),
+            errors: ErrorQueue::default(),
             memberships: Memberships::default(),
             names,
             claim: None,
@@ -131,7 +134,7 @@ impl UdpSocket {
         ready.set(Readiness::RDHUP, self.read_shut);
         ready.set(Readiness::HUP, self.read_shut && self.write_shut);
         ready.set(Readiness::WRITABLE, !self.blocked);
-        if self.queue.has_error() {
+        if self.queue.has_error() || !self.errors.is_empty() {
             ready |= Readiness::ERROR | Readiness::READABLE;
         }
         ready

@@ -13,7 +13,7 @@ use sentry_abi::Errno;
 use super::ancillary::Wanted;
 use super::endpoint::{Endpoint, PIECE_MAX, destination, domain, guest_addr, to_errno};
 use super::stream::UNPRIVILEGED_PORT_START;
-use super::{ancillary, datagram_options, groups};
+use super::{ancillary, datagram_options, errors, groups};
 use crate::mm::io::{IoDst, IoSrc};
 use crate::net::addr::{emit_inet, family};
 use crate::net::{Caller, Received, SendMeta, Shutdown, Socket, SocketType};
@@ -194,7 +194,7 @@ impl Socket for DatagramSocket {
 
     fn recv(&self, dst: &mut dyn IoDst, flags: i32) -> Result<Received, Errno> {
         if flags & libc::MSG_ERRQUEUE != 0 {
-            return Err(Errno::EAGAIN);
+            return errors::receive(self, dst);
         }
         let peek = flags & libc::MSG_PEEK != 0;
         let datagram = match self.endpoint.call(|stack, id| self.take(stack, id, peek)) {
@@ -259,7 +259,12 @@ impl Socket for DatagramSocket {
     }
 
     fn readiness(&self) -> Ready {
-        self.endpoint.readiness()
+        let ready = self.endpoint.readiness();
+        // An error alone is nothing to read (`datagram_poll`).
+        match ready.contains(Ready::ERR) && !ready.contains(Ready::RDHUP) {
+            true if self.first_len().is_none() => ready - (Ready::IN | Ready::RDNORM),
+            _ => ready,
+        }
     }
 
     fn wait_queue(&self) -> &WaitQueue {

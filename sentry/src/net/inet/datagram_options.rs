@@ -171,7 +171,12 @@ pub(super) fn set(
         }
         _ => {}
     }
-    change(socket, |options| set_of_ip(options, level, name, number))
+    change(socket, |options| set_of_ip(options, level, name, number))?;
+    let errors = [(IP, libc::IP_RECVERR), (IPV6, libc::IPV6_RECVERR)];
+    if number == 0 && errors.contains(&(level, name)) {
+        return endpoint.call(|stack, id| stack.clear_reports(id));
+    }
+    Ok(())
 }
 
 fn change(

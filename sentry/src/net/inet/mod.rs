@@ -4,6 +4,7 @@ mod ancillary;
 mod datagram;
 mod datagram_options;
 mod endpoint;
+mod errors;
 mod filter;
 pub(crate) mod groups;
 mod options;
