@@ -5,6 +5,7 @@ mod bench;
 mod device;
 mod dump;
 mod nc;
+mod pasta;
 mod percent;
 mod ping;
 mod router;
@@ -63,6 +64,9 @@ enum Verb {
     /// Give a network namespace network access without privileges, as slirp4netns does.
     #[command(version, disable_version_flag = true, after_long_help = slirp::EXAMPLES)]
     Slirp(slirp::Args),
+    /// Give a network namespace or a command this machine's network without privileges, as pasta does.
+    #[command(version, disable_version_flag = true, after_long_help = pasta::EXAMPLES)]
+    Pasta(Box<pasta::Args>),
     /// Show or record the packets of an interface.
     #[command(after_long_help = dump::EXAMPLES)]
     Dump(dump::Args),
@@ -75,6 +79,12 @@ enum Verb {
     /// Enter a namespace and pass an interface back (`slirp` runs it).
     #[command(hide = true)]
     SlirpJoin(slirp::JoinArgs),
+    /// Make namespaces and wait for their network (`pasta` runs it).
+    #[command(hide = true)]
+    PastaSpawn(pasta::SpawnArgs),
+    /// Become a command in namespaces (`pasta` runs it).
+    #[command(hide = true)]
+    PastaExec(pasta::ExecArgs),
 }
 
 /// A sentence for the user: what went wrong and what to do about it.
@@ -87,12 +97,16 @@ impl<E: std::fmt::Display> From<E> for Failure {
     }
 }
 
-/// The command line; under slirp4netns's name its verb is left out.
+/// The command line; under slirp4netns's or pasta's name its verb is left out.
 fn arguments() -> Vec<OsString> {
     let mut all: Vec<OsString> = std::env::args_os().collect();
     let called = all.first().and_then(|path| Path::new(path).file_name());
-    if called.is_some_and(|name| name == "slirp4netns") {
-        all.insert(1, "slirp".into());
+    let verbs = [("slirp4netns", "slirp"), ("pasta", "pasta")];
+    let verb = verbs
+        .iter()
+        .find(|(name, _)| called.is_some_and(|called| called == *name));
+    if let Some((_, verb)) = verb {
+        all.insert(1, verb.into());
     }
     all
 }
@@ -107,7 +121,10 @@ fn main() -> ExitCode {
         Verb::Dump(args) => dump::run(&args),
         Verb::Stats(args) => stats::run(&args),
         Verb::Bench(args) => bench::run(&args),
+        Verb::Pasta(args) => pasta::run(&args),
         Verb::SlirpJoin(args) => slirp::join(&args),
+        Verb::PastaSpawn(args) => pasta::spawn(&args),
+        Verb::PastaExec(args) => pasta::exec(&args),
     };
     match done {
         Ok(code) => code,

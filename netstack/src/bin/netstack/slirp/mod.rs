@@ -25,7 +25,7 @@ mod pings;
 pub(crate) mod plan;
 pub(crate) mod ports;
 mod relays;
-mod resolver;
+pub(crate) mod resolver;
 pub(crate) mod sandbox;
 mod shared;
 mod table;
@@ -53,7 +53,7 @@ use plan::{DNS_PORT, Leases, Plan};
 use ports::PortSpec;
 
 /// As slirp4netns: its largest MTU.
-const MTU_MAX: u32 = 65_521;
+pub(crate) const MTU_MAX: u32 = 65_521;
 
 /// What `--help` teaches after the options.
 pub(crate) const EXAMPLES: &str = "\
@@ -199,7 +199,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
         sandbox::enter()?;
     }
     if args.enable_seccomp {
-        sandbox::filter_calls()?;
+        sandbox::filter_calls(&[])?;
     }
     if let (Some(fd), Some(number)) = (ready, args.ready_fd) {
         File::from(fd).write_all(b"1")?;

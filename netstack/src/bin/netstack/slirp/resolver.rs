@@ -1,5 +1,6 @@
 //! The host's name server: the first of /etc/resolv.conf, read again when the file has changed.
 
+use std::io::Read;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
@@ -43,7 +44,6 @@ impl Resolver {
     }
 
     fn look(&mut self, path: &Path) {
-        use std::io::Read;
         let modified = std::fs::metadata(path)
             .and_then(|meta| meta.modified())
             .ok();
@@ -51,22 +51,50 @@ impl Resolver {
             return;
         }
         self.modified = modified;
-        let mut text = String::new();
-        let read = std::fs::File::open(path)
-            .and_then(|file| file.take(READ_MAX).read_to_string(&mut text));
-        self.server = read.ok().and_then(|_| first_server(&text));
+        let first = Contents::of(path).servers.first().copied();
+        self.server = first.map(|server| SocketAddr::new(server, DNS_PORT));
     }
 }
 
-/// The first `nameserver` line that this program can use.
-fn first_server(text: &str) -> Option<SocketAddr> {
-    let mut addresses = text.lines().filter_map(|line| {
-        let mut words = line.split_whitespace();
-        let keyword = words.next()? == "nameserver";
-        let address: IpAddr = words.next().filter(|_| keyword)?.parse().ok()?;
-        Some(SocketAddr::new(address, DNS_PORT))
-    });
-    addresses.next()
+/// What /etc/resolv.conf says, of what this program can use.
+#[derive(Debug, Default)]
+pub(crate) struct Contents {
+    pub(crate) servers: Vec<IpAddr>,
+    /// Domains to search; the last such line counts.
+    pub(crate) search: Vec<String>,
+}
+
+impl Contents {
+    /// Empty if the file is not there.
+    pub(crate) fn read() -> Self {
+        Self::of(Path::new(RESOLV_CONF))
+    }
+
+    fn of(path: &Path) -> Self {
+        let mut text = String::new();
+        let read = std::fs::File::open(path)
+            .and_then(|file| file.take(READ_MAX).read_to_string(&mut text));
+        match read {
+            Ok(_) => Self::parse(&text),
+            Err(_) => Self::default(),
+        }
+    }
+
+    fn parse(text: &str) -> Self {
+        let mut contents = Self::default();
+        for line in text.lines() {
+            let mut words = line.split_whitespace();
+            match words.next() {
+                Some("nameserver") => {
+                    let server: Option<IpAddr> = words.next().and_then(|word| word.parse().ok());
+                    contents.servers.extend(server);
+                }
+                Some("search" | "domain") => contents.search = words.map(str::to_owned).collect(),
+                _ => {}
+            }
+        }
+        contents
+    }
 }
 
 #[cfg(test)]
@@ -76,7 +104,14 @@ mod tests {
     #[test]
     fn the_first_address_counts() {
         let text = "# nameserver 1.1.1.1\nsearch example\nnameserver fe80::1%eth0\n nameserver 9.9.9.9 \nnameserver 8.8.8.8\n";
-        assert_eq!(first_server(text), Some("9.9.9.9:53".parse().unwrap()));
-        assert_eq!(first_server("nameserver\noptions edns0"), None);
+        let contents = Contents::parse(text);
+        let servers: Vec<String> = contents.servers.iter().map(IpAddr::to_string).collect();
+        assert_eq!(servers, ["9.9.9.9", "8.8.8.8"]);
+        assert_eq!(contents.search, ["example"]);
+        assert!(
+            Contents::parse("nameserver\noptions edns0")
+                .servers
+                .is_empty()
+        );
     }
 }

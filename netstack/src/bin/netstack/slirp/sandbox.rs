@@ -1,4 +1,4 @@
-//! `--enable-sandbox` and `--enable-seccomp`: what the program can still do once everything is open.
+//! What the program can still do once everything is open.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -29,7 +29,7 @@ pub(crate) fn enter() -> Result<(), Failure> {
     let root = getuid().is_root();
     let failed = |what: &str| {
         let what = what.to_owned();
-        move |error: nix::Error| Failure(format!("--enable-sandbox: {what}: {error}"))
+        move |error: nix::Error| Failure(format!("cannot confine itself: {what}: {error}"))
     };
     let flags = match root {
         true => CloneFlags::CLONE_NEWNS,
@@ -48,11 +48,8 @@ pub(crate) fn enter() -> Result<(), Failure> {
         true => &[CAP_NET_BIND_SERVICE],
         false => &[],
     };
-    drop_capabilities(keep).map_err(|error| {
-        Failure(format!(
-            "--enable-sandbox: cannot give up capabilities: {error}"
-        ))
-    })
+    drop_capabilities(keep)
+        .map_err(|error| Failure(format!("cannot confine itself: capabilities: {error}")))
 }
 
 fn new_root() -> nix::Result<()> {
@@ -99,16 +96,21 @@ fn errno(error: io::Error) -> nix::Error {
         .map_or(nix::Error::EIO, nix::Error::from_raw)
 }
 
-/// Kills the program at any system call that it does not need.
-pub(crate) fn filter_calls() -> Result<(), Failure> {
-    let failed = |error: &dyn std::fmt::Display| Failure(format!("--enable-seccomp: {error}"));
-    let program = program().map_err(|error| failed(&error))?;
+/// Kills the program at any system call that is neither among those that every front end needs nor in
+/// `more`.
+pub(crate) fn filter_calls(more: &[i64]) -> Result<(), Failure> {
+    let failed =
+        |error: &dyn std::fmt::Display| Failure(format!("cannot filter its system calls: {error}"));
+    let program = program(more).map_err(|error| failed(&error))?;
     apply_filter(&program).map_err(|error| failed(&error))
 }
 
-fn program() -> Result<BpfProgram, seccompiler::BackendError> {
-    let mut rules: BTreeMap<i64, Vec<SeccompRule>> =
-        CALLS.iter().map(|call| (*call, Vec::new())).collect();
+fn program(more: &[i64]) -> Result<BpfProgram, seccompiler::BackendError> {
+    let mut rules: BTreeMap<i64, Vec<SeccompRule>> = CALLS
+        .iter()
+        .chain(more)
+        .map(|call| (*call, Vec::new()))
+        .collect();
     // Sockets of the internet's families, streams and datagrams; ping sockets are the latter.
     let mut sockets = Vec::new();
     for family in [libc::AF_INET, libc::AF_INET6] {
@@ -189,6 +191,6 @@ mod tests {
 
     #[test]
     fn the_filter_can_be_made() {
-        assert!(program().is_ok_and(|program| program.len() > CALLS.len()));
+        assert!(program(&[]).is_ok_and(|program| program.len() > CALLS.len()));
     }
 }

@@ -2,15 +2,17 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use netstack::network::IfaceId;
 use netstack::socket::SocketId;
 use netstack::socket::intercept::Intercepted;
 use netstack::time::{Duration, Instant};
+use nix::fcntl::AtFlags;
 use nix::sys::epoll::{EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::stat::fstatat;
 use serde_json::{Map, Value, json};
 
 use super::api::{self, Api};
@@ -27,6 +29,20 @@ const EVENTS_MAX: usize = 256;
 /// How often to look for what has been idle for too long.
 const SWEEP_EVERY: Duration = Duration::from_secs(10);
 
+/// How often to look whether the namespace is still there.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// Why the loop has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ended {
+    /// The descriptor of [`World::exit_with`] said so.
+    Told,
+    /// A signal.
+    Signal,
+    /// What [`World::exit_without`] names is gone.
+    Gone,
+}
+
 /// Everything.
 pub(crate) struct World {
     cx: Shared,
@@ -40,6 +56,9 @@ pub(crate) struct World {
     api: Option<Api>,
     exit: Option<OwnedFd>,
     signals: Option<SignalFd>,
+    /// A directory, and what has to be in it.
+    needed: Option<(OwnedFd, PathBuf)>,
+    look_at: Instant,
     /// The interface takes no more for now.
     blocked: bool,
     sweep_at: Instant,
@@ -67,6 +86,8 @@ impl World {
             api: None,
             exit: None,
             signals: None,
+            needed: None,
+            look_at: sweep_at,
             blocked: false,
             sweep_at,
             changed: Vec::new(),
@@ -85,7 +106,7 @@ impl World {
         Ok(())
     }
 
-    pub(super) fn forward(&mut self, rule: Rule) -> io::Result<()> {
+    pub(crate) fn forward(&mut self, rule: Rule) -> io::Result<()> {
         self.forwards.add(&mut self.cx, rule).map(|_| ())
     }
 
@@ -94,6 +115,18 @@ impl World {
         self.cx.watch(&fd, EpollFlags::EPOLLIN, Token::Exit)?;
         self.exit = Some(fd);
         Ok(())
+    }
+
+    /// Ends when there is no `name` in the directory any more.
+    pub(crate) fn exit_without(&mut self, directory: OwnedFd, name: &Path) {
+        self.needed = Some((directory, name.to_owned()));
+        self.look_at = self.cx.clock.now() + LOOK_EVERY;
+    }
+
+    fn is_gone(&self) -> bool {
+        self.needed.as_ref().is_some_and(|(directory, name)| {
+            fstatat(directory, name, AtFlags::AT_SYMLINK_NOFOLLOW).is_err()
+        })
     }
 
     /// Ends in order at SIGINT, SIGTERM and SIGHUP.
@@ -108,8 +141,15 @@ impl World {
         Ok(())
     }
 
+    /// What has passed, by name; what is zero is left out.
+    pub(crate) fn counters(&self) -> String {
+        let all = self.cx.counters.iter().filter(|(_, value)| *value != 0);
+        let all: Vec<String> = all.map(|(name, value)| format!("{name} {value}")).collect();
+        all.join(", ")
+    }
+
     /// Runs until told to end.
-    pub(crate) fn run(&mut self) -> io::Result<()> {
+    pub(crate) fn run(&mut self) -> io::Result<Ended> {
         let mut events = [EpollEvent::empty(); EVENTS_MAX];
         loop {
             let timeout = self.timeout();
@@ -122,13 +162,19 @@ impl World {
             self.cx.stack.set_now(now);
             for event in &events[..count] {
                 if let Some(token) = Token::from_u64(event.data())
-                    && self.event(token, event.events(), now)?
+                    && let Some(ended) = self.event(token, event.events(), now)?
                 {
-                    return Ok(());
+                    return Ok(ended);
                 }
             }
             if self.cx.stack.poll_timeout().is_some_and(|due| due <= now) {
                 self.cx.stack.handle_timeout(now);
+            }
+            if self.needed.is_some() && now >= self.look_at {
+                self.look_at = now + LOOK_EVERY;
+                if self.is_gone() {
+                    return Ok(Ended::Gone);
+                }
             }
             if now >= self.sweep_at {
                 self.sweep_at = now + SWEEP_EVERY;
@@ -147,20 +193,30 @@ impl World {
         }
         let due = self.cx.stack.poll_timeout();
         let due = due.map_or(self.sweep_at, |due| due.min(self.sweep_at));
+        let due = match self.needed {
+            Some(_) => due.min(self.look_at),
+            None => due,
+        };
         let left = due.since(self.cx.clock.now());
         let millis = left.as_nanos().div_ceil(1_000_000);
         EpollTimeout::try_from(i32::try_from(millis).unwrap_or(i32::MAX))
             .unwrap_or(EpollTimeout::MAX)
     }
 
-    /// Sees to one descriptor. True to end.
-    fn event(&mut self, token: Token, flags: EpollFlags, now: Instant) -> io::Result<bool> {
+    /// Sees to one descriptor. `Some` to end.
+    fn event(
+        &mut self,
+        token: Token,
+        flags: EpollFlags,
+        now: Instant,
+    ) -> io::Result<Option<Ended>> {
         let cx = &mut self.cx;
         match token {
             // Room on the interface is seen to at the end of the round; that it is gone is an error here.
             Token::Tap if flags == EpollFlags::EPOLLOUT => {}
             Token::Tap => self.wire.receive(&mut cx.stack, now)?,
-            Token::Exit | Token::Signal => return Ok(true),
+            Token::Exit => return Ok(Some(Ended::Told)),
+            Token::Signal => return Ok(Some(Ended::Signal)),
             Token::Relay(key) => self.relays.host_event(cx, key, flags),
             Token::Flow(key) => self.flows.host_event(cx, key),
             Token::Ping(key) => self.pings.host_event(cx, key),
@@ -177,7 +233,7 @@ impl World {
             }
             Token::ApiClient(key) => self.api_request(key),
         }
-        Ok(false)
+        Ok(None)
     }
 
     fn api_request(&mut self, key: Key) {
