@@ -18,7 +18,7 @@ use nix::sys::stat::{Mode, SFlag, makedev, mknod, umask};
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_netstack");
 pub(crate) const GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 2);
 /// "nobody".
-const UID: u32 = 65_534;
+pub(crate) const UID: u32 = 65_534;
 
 /// The program where an ordinary user can execute it: a checkout below root's home is closed to others.
 pub(crate) fn for_everybody() -> &'static Path {

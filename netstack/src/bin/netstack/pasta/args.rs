@@ -216,18 +216,20 @@ pub(super) struct Off {
 /// Ports that lead from one side to the other.
 #[derive(Debug, clap::Args)]
 pub(super) struct PortArgs {
-    /// Let the host's TCP ports lead into the namespace: none, auto, all, or [ADDR][%IFACE]/PORTS[:PORTS],...
+    /// Let the host's TCP ports lead into the namespace: [ADDR][%IFACE]/PORTS[:PORTS],..., or none, the default
     #[arg(short = 't', long, value_name = "SPEC")]
     pub(super) tcp_ports: Vec<Ports>,
     /// The same for UDP
     #[arg(short = 'u', long, value_name = "SPEC")]
     pub(super) udp_ports: Vec<Ports>,
-    /// Let the namespace's TCP ports lead to the host's loopback interface
-    #[arg(short = 'T', long, value_name = "SPEC")]
-    pub(super) tcp_ns: Vec<Ports>,
+    /// Ports of the namespace's that lead to the host: none, and nothing else
+    #[arg(short = 'T', long, value_name = "none")]
+    tcp_ns: Vec<Ports>,
     /// The same for UDP
-    #[arg(short = 'U', long, value_name = "SPEC")]
-    pub(super) udp_ns: Vec<Ports>,
+    #[arg(short = 'U', long, value_name = "none")]
+    udp_ns: Vec<Ports>,
+    #[arg(long, hide = true)]
+    no_splice: bool,
 }
 
 /// What pasta has and this program has not.
@@ -270,6 +272,31 @@ fn parse_dns(text: &str) -> Result<Option<IpAddr>, String> {
     }
 }
 
+impl PortArgs {
+    fn check(&self) -> Result<(), Failure> {
+        let no = |sentence: &str| Err(Failure(sentence.into()));
+        for specs in [&self.tcp_ports, &self.udp_ports] {
+            for spec in specs {
+                match spec {
+                    Ports::Auto => return no("ports: auto is not there: name them, as in 8080:80"),
+                    Ports::AllBut(..) => {
+                        return no("ports: all, or all but some, is not there: name them");
+                    }
+                    Ports::None if specs.len() > 1 => return no("ports: some, or none?"),
+                    Ports::None | Ports::List(_) => {}
+                }
+            }
+        }
+        let inner = [&self.tcp_ns, &self.udp_ns];
+        match inner.into_iter().flatten().all(|spec| *spec == Ports::None) {
+            true => Ok(()),
+            false => no(
+                "--tcp-ns and --udp-ns: only \"none\" is there; the host's loopback interface is at the router's address",
+            ),
+        }
+    }
+}
+
 impl Args {
     /// Refuses what is not there, and what contradicts itself.
     pub(super) fn check(&self) -> Result<(), Failure> {
@@ -305,22 +332,7 @@ impl Args {
             let most = crate::slirp::MTU_MAX;
             return Err(Failure(format!("--mtu {mtu}: 68 to {most} bytes, or 0")));
         }
-        let ports = &self.ports;
-        let all = [
-            &ports.tcp_ports,
-            &ports.udp_ports,
-            &ports.tcp_ns,
-            &ports.udp_ns,
-        ];
-        for specs in all {
-            let several = specs.len() > 1;
-            if several && specs.iter().any(|spec| !matches!(spec, Ports::List(_))) {
-                return Err(Failure(
-                    "ports beside none, auto, all or all but some: name either".into(),
-                ));
-            }
-        }
-        Ok(())
+        self.ports.check()
     }
 
     /// The process that is named, if it is one: a number alone.
