@@ -105,7 +105,7 @@ impl Stack {
     /// # Errors
     /// `Invalid` if there is no such socket.
     pub fn clear_reports(&mut self, id: SocketId) -> Result<(), SocketError> {
-        self.error_queues(id)?.0.clear();
+        *self.error_queues(id)?.0 = ErrorQueue::default();
         Ok(())
     }
 

@@ -160,7 +160,8 @@ impl Stack {
     pub fn take_report(&mut self, id: SocketId) -> Option<ErrorReport> {
         match id.kind() {
             SocketKind::Tcp => self.with_tcp(|tcp, cx| tcp.take_report(cx, id)),
-            SocketKind::Udp | SocketKind::Raw | SocketKind::Intercept => None,
+            SocketKind::Udp | SocketKind::Raw => self.datagram_report(id).ok(),
+            SocketKind::Intercept | SocketKind::Packet => None,
         }
     }
 

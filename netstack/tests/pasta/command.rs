@@ -181,7 +181,7 @@ fn mistakes_are_answered_in_one_sentence() {
             (&["--outbound-if6", "out0"], "IPv6 is not there yet"),
             (&["-T", "22"], "only \"none\""),
             (&["-U", "auto"], "only \"none\""),
-            (&["-t", "auto"], "auto is not there"),
+            (&["-t", "auto", "-t", "22"], "auto, or some?"),
             (&["-u", "all"], "all, or all but some, is not there"),
             (&["-t", "none", "-t", "22"], "some, or none?"),
             (&["--trace"], "--trace is not there"),

@@ -208,3 +208,46 @@ fn a_dhcp_client_gets_the_hosts_address() {
         );
     });
 }
+
+/// By default the host's ports follow what is bound in the namespace, where it can be reached.
+#[test]
+fn ports_follow_what_is_bound_in_the_namespace() {
+    on_a_connected_host(|| {
+        let served = Served::start("auto", &[]);
+        let bound = served.inside(|| {
+            let inner = TcpListener::bind(local(8081)).unwrap();
+            let socket = UdpSocket::bind("0.0.0.0:5353").unwrap();
+            (inner, socket, TcpListener::bind("0.0.0.0:8080").unwrap())
+        });
+        let (inner, socket, listener) = bound;
+        // It looks once a second.
+        let mut client = loop {
+            match TcpStream::connect(local(8080)) {
+                Ok(client) => break client,
+                Err(error) => assert_eq!(error.kind(), ErrorKind::ConnectionRefused),
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        };
+        let (mut stream, _) = listener.accept().unwrap();
+        client.write_all(b"x").unwrap();
+        stream.read_exact(&mut [0]).unwrap();
+        // The same look has found UDP's, and UDP's of TCP's number.
+        let asker = UdpSocket::bind(local(0)).unwrap();
+        asker.send_to(b"?", local(5353)).unwrap();
+        socket
+            .set_read_timeout(Some(Duration::from_secs(60)))
+            .unwrap();
+        socket.recv_from(&mut [0; 8]).unwrap();
+        assert!(UdpSocket::bind(local(8080)).is_err());
+        // What only the namespace itself can reach is not let out.
+        let error = TcpStream::connect(local(8081)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
+        drop((stream, listener, inner));
+        // Gone there, gone here.
+        while UdpSocket::bind(local(8080)).is_err() {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let error = TcpStream::connect(local(8080)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
+    });
+}

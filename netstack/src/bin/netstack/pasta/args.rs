@@ -216,7 +216,8 @@ pub(super) struct Off {
 /// Ports that lead from one side to the other.
 #[derive(Debug, clap::Args)]
 pub(super) struct PortArgs {
-    /// Let the host's TCP ports lead into the namespace: [ADDR][%IFACE]/PORTS[:PORTS],..., or none, the default
+    /// Let the host's TCP ports lead into the namespace: none, [ADDR][%IFACE]/PORTS[:PORTS],..., or auto (those that
+    /// are bound there), the default
     #[arg(short = 't', long, value_name = "SPEC")]
     pub(super) tcp_ports: Vec<Ports>,
     /// The same for UDP
@@ -273,17 +274,23 @@ fn parse_dns(text: &str) -> Result<Option<IpAddr>, String> {
 }
 
 impl PortArgs {
+    /// True if the host's ports are to follow those of the namespace: of TCP, of UDP.
+    pub(super) fn follow(&self) -> (bool, bool) {
+        let auto = |specs: &[Ports]| matches!(specs, [] | [Ports::Auto]);
+        (auto(&self.tcp_ports), auto(&self.udp_ports))
+    }
+
     fn check(&self) -> Result<(), Failure> {
         let no = |sentence: &str| Err(Failure(sentence.into()));
         for specs in [&self.tcp_ports, &self.udp_ports] {
             for spec in specs {
                 match spec {
-                    Ports::Auto => return no("ports: auto is not there: name them, as in 8080:80"),
+                    Ports::Auto if specs.len() > 1 => return no("ports: auto, or some?"),
                     Ports::AllBut(..) => {
                         return no("ports: all, or all but some, is not there: name them");
                     }
                     Ports::None if specs.len() > 1 => return no("ports: some, or none?"),
-                    Ports::None | Ports::List(_) => {}
+                    Ports::None | Ports::Auto | Ports::List(_) => {}
                 }
             }
         }

@@ -25,6 +25,7 @@ use netstack::network::addr::Cidr;
 
 use crate::Failure;
 use crate::slirp::engine::Setup;
+use crate::slirp::follow::Follow;
 use crate::slirp::namespace::{Namespaces, Wanted};
 use crate::slirp::sandbox;
 use crate::slirp::world::{Ended, World};
@@ -188,7 +189,7 @@ fn start(args: &Args, planned: &Planned, subject: &Subject) -> Result<World, Fai
     };
     let plan = &planned.plan;
     let guest = Cidr::new(plan.guest, plan.network.prefix_len());
-    let device = namespaces.make_interface(&Wanted {
+    let made = namespaces.make_interface(&Wanted {
         name: &planned.name,
         mtu: match network.mtu {
             0 => 1500,
@@ -200,15 +201,19 @@ fn start(args: &Args, planned: &Planned, subject: &Subject) -> Result<World, Fai
             .filter(|_| network.config_net)
             .map(|guest| (guest, plan.gateway)),
         mac: network.ns_mac_addr,
+        tables: planned.follow != (false, false),
     })?;
     let setup = Setup {
         program: "pasta",
-        device,
+        device: made.device,
         name: &planned.name,
         router_mac: planned.router_mac,
         plan: plan.clone(),
         dns_host: planned.dns_host,
         rules: planned.rules.clone(),
+        follow: made
+            .bound
+            .map(|bound| Follow::new(bound, planned.follow, planned.beside())),
         pcap: args.running.pcap.as_deref(),
     };
     setup.start()

@@ -23,6 +23,8 @@ pub(super) struct Planned {
     /// The name server, if not the host's.
     pub(super) dns_host: Option<SocketAddr>,
     pub(super) rules: Vec<Rule>,
+    /// TCP ports, and UDP ports, follow those that are bound in the namespace.
+    pub(super) follow: (bool, bool),
 }
 
 /// Puts it together.
@@ -83,6 +85,10 @@ pub(super) fn plan(args: &Args, host: &HostInterface) -> Result<Planned, Failure
             .or(first_dns)
             .map(|ip| SocketAddr::new(ip, DNS_PORT)),
         rules: rules(args, &plan),
+        follow: {
+            let (tcp, udp) = args.ports.follow();
+            (tcp && plan.transports.tcp, udp && plan.transports.udp)
+        },
         plan,
     })
 }
@@ -151,6 +157,12 @@ fn rules(args: &Args, plan: &Plan) -> Vec<Rule> {
 }
 
 impl Planned {
+    /// UDP ports that go with named TCP ports, if UDP's are not said.
+    pub(super) fn beside(&self) -> Vec<u16> {
+        let tcp = self.rules.iter().filter(|rule| rule.proto == Proto::Tcp);
+        tcp.map(|rule| rule.host.port()).collect()
+    }
+
     /// What it has come to.
     pub(super) fn tell(&self, log: &mut Log) {
         let plan = &self.plan;

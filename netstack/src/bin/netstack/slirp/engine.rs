@@ -15,6 +15,7 @@ use netstack::stack::{InterfaceConfig, Stack, StackConfig};
 use nix::sys::epoll::{Epoll, EpollCreateFlags};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
+use super::follow::Follow;
 use super::forwards::Rule;
 use super::plan::{Neighbors, Plan};
 use super::resolver::Resolver;
@@ -36,6 +37,8 @@ pub(crate) struct Setup<'a> {
     /// The name server, instead of the host's.
     pub(crate) dns_host: Option<SocketAddr>,
     pub(crate) rules: Vec<Rule>,
+    /// Ports beside those, as they are bound in the namespace.
+    pub(crate) follow: Option<Follow>,
     pub(crate) pcap: Option<&'a Path>,
 }
 
@@ -76,6 +79,9 @@ impl Setup<'_> {
             world.forward(rule).map_err(|error| {
                 Failure(format!("cannot listen on {to} for forwarding: {error}"))
             })?;
+        }
+        if let Some(follow) = self.follow {
+            world.follow(follow);
         }
         Ok(world)
     }

@@ -24,7 +24,7 @@ const CLIENT_IDLE: Duration = Duration::from_secs(120);
 const BUDGET: usize = 64;
 
 /// The transports.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Proto {
     Tcp,
     Udp,

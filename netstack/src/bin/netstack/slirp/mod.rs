@@ -7,7 +7,7 @@
 //! | `engine`, `world` | what a front end asks for, and the loop |
 //! | `relays` | TCP connections both ways |
 //! | `flows`, `pings` | UDP and echo requests of the namespace's |
-//! | `forwards`, `ports` | ports of the host that lead into the namespace |
+//! | `forwards`, `ports`, `follow` | ports of the host that lead into the namespace |
 //! | `api` | slirp4netns's control socket |
 //! | `dhcp`, `resolver` | what the virtual network offers |
 //! | `sandbox` | what the program can still do when it runs |
@@ -18,6 +18,7 @@ mod api;
 mod dhcp;
 pub(crate) mod engine;
 mod flows;
+pub(crate) mod follow;
 pub(crate) mod forwards;
 mod hostsock;
 pub(crate) mod namespace;
@@ -179,6 +180,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
         name: &args.tap,
         router_mac: None,
         rules: rules(args, &plan),
+        follow: None,
         plan,
         dns_host: args.dns_host,
         pcap: args.pcap.as_deref(),
@@ -311,7 +313,7 @@ fn interface(args: &Args, plan: &Plan) -> Result<TunDevice, Failure> {
         Namespaces::of_process(pid, user)?
     };
     let guest = Cidr::new(plan.guest, plan.network.prefix_len());
-    namespaces.make_interface(&Wanted {
+    let made = namespaces.make_interface(&Wanted {
         name: &args.tap,
         mtu: args.mtu,
         medium: match args.tun {
@@ -323,7 +325,9 @@ fn interface(args: &Args, plan: &Plan) -> Result<TunDevice, Failure> {
             .filter(|_| args.configure)
             .map(|guest| (guest, plan.gateway)),
         mac: args.macaddress,
-    })
+        tables: false,
+    })?;
+    Ok(made.device)
 }
 
 fn rules(args: &Args, plan: &Plan) -> Vec<Rule> {

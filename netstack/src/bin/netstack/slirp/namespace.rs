@@ -17,6 +17,7 @@ use netstack::link::{MacAddr, Medium};
 use netstack::network::addr::Cidr;
 use nix::sched::{CloneFlags, setns};
 
+use super::follow::{Bound, TABLES};
 use crate::Failure;
 
 /// Which namespaces to enter.
@@ -32,6 +33,9 @@ pub(crate) struct JoinArgs {
     name: String,
     #[arg(long)]
     mtu: u32,
+    /// Pass the tables of the namespace's sockets back too
+    #[arg(long)]
+    tables: bool,
     /// Bring the loopback interface up
     #[arg(long)]
     lo: bool,
@@ -59,6 +63,14 @@ pub(crate) struct Wanted<'a> {
     /// The guest's address and the router's, to be set with the MTU; without it the interface stays down.
     pub(crate) configure: Option<(Cidr, IpAddr)>,
     pub(crate) mac: Option<MacAddr>,
+    /// The tables of the namespace's sockets are wanted too.
+    pub(crate) tables: bool,
+}
+
+/// What comes back from the namespace.
+pub(crate) struct Made {
+    pub(crate) device: TunDevice,
+    pub(crate) bound: Option<Bound>,
 }
 
 impl Namespaces {
@@ -84,7 +96,7 @@ impl Namespaces {
     }
 
     /// Has the interface made.
-    pub(crate) fn make_interface(&self, wanted: &Wanted<'_>) -> Result<TunDevice, Failure> {
+    pub(crate) fn make_interface(&self, wanted: &Wanted<'_>) -> Result<Made, Failure> {
         let (ours, theirs) = UnixStream::pair()?;
         if let Some(user) = &self.user {
             donate::send(&ours, user.as_fd())?;
@@ -113,6 +125,9 @@ impl Namespaces {
         if let Some(MacAddr(mac)) = wanted.mac {
             command.args(["--mac", &mac.map(|byte| format!("{byte:02x}")).join(":")]);
         }
+        if wanted.tables {
+            command.arg("--tables");
+        }
         let child = command
             .stdin(Stdio::from(OwnedFd::from(theirs)))
             .stdout(Stdio::piped())
@@ -121,6 +136,10 @@ impl Namespaces {
         drop(command);
         let mut child = child?;
         let received = donate::receive(&ours);
+        let tables = match (&received, wanted.tables) {
+            (Ok(_), true) => Some(receive_tables(&ours)),
+            _ => None,
+        };
         let mut sentence = String::new();
         if let Some(stdout) = &mut child.stdout {
             stdout.read_to_string(&mut sentence)?;
@@ -135,8 +154,28 @@ impl Namespaces {
             vnet: true,
             mtu: wanted.mtu,
         };
-        Ok(TunDevice::from_fd(fd, config)?)
+        Ok(Made {
+            device: TunDevice::from_fd(fd, config)?,
+            bound: tables.transpose()?,
+        })
     }
+}
+
+fn receive_tables(from: &UnixStream) -> std::io::Result<Bound> {
+    let tables = TABLES
+        .iter()
+        .map(|_| Ok(File::from(donate::receive(from)?)));
+    Ok(Bound::new(tables.collect::<std::io::Result<_>>()?))
+}
+
+/// Those that the kernel does not have are empty.
+fn send_tables(to: &UnixStream) -> std::io::Result<()> {
+    for table in TABLES {
+        let path = Path::new("/proc/self").join(table);
+        let file = File::open(path).or_else(|_| File::open("/dev/null"))?;
+        donate::send(to, file.as_fd())?;
+    }
+    Ok(())
 }
 
 fn same_file(one: &File, two: &File) -> bool {
@@ -179,7 +218,11 @@ fn enter_and_make(args: &JoinArgs) -> Result<(), Failure> {
         .map_err(|error| crate::device::tun_failure(&args.name, &error))?;
     let failed = |error| Failure(format!("cannot configure {name}: {error}"));
     configure(args, &name).map_err(failed)?;
-    Ok(donate::send(&parent, fd.as_fd())?)
+    donate::send(&parent, fd.as_fd())?;
+    if args.tables {
+        send_tables(&parent)?;
+    }
+    Ok(())
 }
 
 fn configure(args: &JoinArgs, name: &str) -> std::io::Result<()> {

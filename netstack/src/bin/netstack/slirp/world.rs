@@ -18,6 +18,7 @@ use serde_json::{Map, Value, json};
 use super::api::{self, Api};
 use super::dhcp::Dhcp;
 use super::flows::Flows;
+use super::follow::Follow;
 use super::forwards::{Forwards, Rule};
 use super::pings::Pings;
 use super::relays::Relays;
@@ -29,7 +30,7 @@ const EVENTS_MAX: usize = 256;
 /// How often to look for what has been idle for too long.
 const SWEEP_EVERY: Duration = Duration::from_secs(10);
 
-/// How often to look whether the namespace is still there.
+/// How often to look whether the namespace is still there, and what is bound in it.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Why the loop has ended.
@@ -58,6 +59,7 @@ pub(crate) struct World {
     signals: Option<SignalFd>,
     /// A directory, and what has to be in it.
     needed: Option<(OwnedFd, PathBuf)>,
+    follow: Option<Follow>,
     look_at: Instant,
     /// The interface takes no more for now.
     blocked: bool,
@@ -87,6 +89,7 @@ impl World {
             exit: None,
             signals: None,
             needed: None,
+            follow: None,
             look_at: sweep_at,
             blocked: false,
             sweep_at,
@@ -121,6 +124,17 @@ impl World {
     pub(crate) fn exit_without(&mut self, directory: OwnedFd, name: &Path) {
         self.needed = Some((directory, name.to_owned()));
         self.look_at = self.cx.clock.now() + LOOK_EVERY;
+    }
+
+    /// Forwards ports as they are bound in the namespace.
+    pub(super) fn follow(&mut self, mut follow: Follow) {
+        follow.look(&mut self.cx, &mut self.forwards);
+        self.follow = Some(follow);
+        self.look_at = self.cx.clock.now() + LOOK_EVERY;
+    }
+
+    fn looks(&self) -> bool {
+        self.needed.is_some() || self.follow.is_some()
     }
 
     fn is_gone(&self) -> bool {
@@ -170,8 +184,11 @@ impl World {
             if self.cx.stack.poll_timeout().is_some_and(|due| due <= now) {
                 self.cx.stack.handle_timeout(now);
             }
-            if self.needed.is_some() && now >= self.look_at {
+            if self.looks() && now >= self.look_at {
                 self.look_at = now + LOOK_EVERY;
+                if let Some(follow) = &mut self.follow {
+                    follow.look(&mut self.cx, &mut self.forwards);
+                }
                 if self.is_gone() {
                     return Ok(Ended::Gone);
                 }
@@ -193,9 +210,9 @@ impl World {
         }
         let due = self.cx.stack.poll_timeout();
         let due = due.map_or(self.sweep_at, |due| due.min(self.sweep_at));
-        let due = match self.needed {
-            Some(_) => due.min(self.look_at),
-            None => due,
+        let due = match self.looks() {
+            true => due.min(self.look_at),
+            false => due,
         };
         let left = due.since(self.cx.clock.now());
         let millis = left.as_nanos().div_ceil(1_000_000);
