@@ -54,7 +54,10 @@ fn podmans_call_works_for_a_path() {
     on_a_connected_host(|| {
         let mut namespace = new_namespace();
         let pid = namespace.id();
-        let path = std::env::temp_dir().join(format!("netns-{}", std::process::id()));
+        // Root's own: whom it becomes may not write there.
+        let directory = std::env::temp_dir().join(format!("netstack-netns-{}", std::process::id()));
+        std::fs::create_dir_all(&directory).unwrap();
+        let path = directory.join("netns-xyz");
         std::fs::write(&path, "").unwrap();
         let source = format!("/proc/{pid}/ns/net");
         let none: Option<&str> = None;
@@ -96,7 +99,7 @@ fn podmans_call_works_for_a_path() {
         assert!(status.contains("Uid:\t65534\t65534"), "{status}");
         umount2(&path, MntFlags::MNT_DETACH).unwrap();
         std::fs::remove_file(&path).unwrap();
-        std::fs::remove_file(path.with_extension("pid")).unwrap();
+        std::fs::remove_dir_all(&directory).unwrap();
         // It looks once a second.
         while std::path::Path::new("/proc").join(pid.trim()).exists() {
             std::thread::sleep(std::time::Duration::from_millis(20));

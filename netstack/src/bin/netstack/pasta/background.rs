@@ -60,9 +60,22 @@ impl Nowhere {
     }
 }
 
-pub(super) fn write_pid(path: &Path) -> Result<(), Failure> {
-    let failed = |error| Failure(format!("--pid {}: {error}", path.display()));
-    fs::write(path, format!("{}\n", std::process::id())).map_err(failed)
+/// The file of `--pid`: opened with the rights that the program was started with, written when all stands.
+pub(super) struct PidFile(fs::File);
+
+impl PidFile {
+    pub(super) fn open(path: &Path) -> Result<Self, Failure> {
+        let file = fs::File::create(path);
+        file.map(Self)
+            .map_err(|error| Failure(format!("--pid {}: {error}", path.display())))
+    }
+
+    pub(super) fn write(mut self) -> Result<(), Failure> {
+        let line = format!("{}\n", std::process::id());
+        self.0
+            .write_all(line.as_bytes())
+            .map_err(|error| Failure(format!("--pid: {error}")))
+    }
 }
 
 /// Root of the machine, and not only of a user namespace.

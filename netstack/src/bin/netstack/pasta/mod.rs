@@ -30,7 +30,7 @@ use crate::slirp::namespace::{Namespaces, Wanted};
 use crate::slirp::sandbox;
 use crate::slirp::world::{Ended, World};
 pub(crate) use args::{Args, EXAMPLES};
-use background::Nowhere;
+use background::{Nowhere, PidFile};
 use host::HostInterface;
 use log::Log;
 use plan::Planned;
@@ -85,6 +85,7 @@ fn run_logged(args: &Args, existing: bool, log: &mut Log) -> Result<ExitCode, Fa
     let host = HostInterface::find(from.or(network.outbound_if4.as_deref()))?;
     let planned = plan::plan(args, &host)?;
     planned.tell(log);
+    let pid_file = args.running.pid.as_deref().map(PidFile::open).transpose()?;
     let user = match background::is_real_root() {
         true => Some(background::user(args.running.runas.as_deref())?),
         false => None,
@@ -106,8 +107,8 @@ fn run_logged(args: &Args, existing: bool, log: &mut Log) -> Result<ExitCode, Fa
         Subject::Existing(_, None) => {}
     }
     world.exit_at_signals()?;
-    if let Some(path) = &args.running.pid {
-        background::write_pid(path)?;
+    if let Some(file) = pid_file {
+        file.write()?;
     }
     let nowhere = args.running.in_background.then(Nowhere::open).transpose()?;
     sandbox::enter()?;
