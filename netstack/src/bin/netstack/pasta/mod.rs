@@ -42,11 +42,12 @@ const NAMED: &str = "/run/netns";
 
 /// What [`sandbox::filter_calls`] does not allow by itself: the end of a command, a log file's older half,
 /// and standard streams that lead nowhere.
-const CALLS: [i64; 4] = [
+const CALLS: &[i64] = &[
     libc::SYS_wait4,
     libc::SYS_ftruncate,
-    libc::SYS_dup2,
     libc::SYS_dup3,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_dup2,
 ];
 
 /// Which namespaces the network is for.
@@ -112,7 +113,7 @@ fn run_logged(args: &Args, existing: bool, log: &mut Log) -> Result<ExitCode, Fa
     }
     let nowhere = args.running.in_background.then(Nowhere::open).transpose()?;
     sandbox::enter()?;
-    sandbox::filter_calls(&CALLS)?;
+    sandbox::filter_calls(CALLS)?;
     if let Some(nowhere) = nowhere {
         log.leave_stderr();
         nowhere.ready()?;
