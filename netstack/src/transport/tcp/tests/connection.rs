@@ -13,8 +13,8 @@ use crate::wire::tcp::{TcpFlags, TcpOptions, TcpRepr, Timestamps};
 const START: u32 = 9001;
 
 /// An established connection of a host, and its peer.
-struct Pair {
-    host: Host,
+pub(super) struct Pair {
+    pub(super) host: Host,
     id: SocketId,
     local: SocketAddr,
     peer: SocketAddr,
@@ -36,7 +36,7 @@ fn offered(timestamps: bool) -> TcpOptions {
 
 impl Pair {
     /// The host connects; the peer answers 10 ms later.
-    fn active(timestamps: bool) -> Self {
+    pub(super) fn active(timestamps: bool) -> Self {
         let mut host = Host::new([10, 0, 0, 1], 11);
         host.config.tcp_timestamps = u32::from(timestamps);
         let peer = SocketAddr::from(([10, 0, 0, 9], 7777));
@@ -79,7 +79,7 @@ impl Pair {
         self.host.take().iter().map(Packet::repr).collect()
     }
 
-    fn give(&mut self, repr: TcpRepr, payload: &[u8]) -> Vec<TcpRepr> {
+    pub(super) fn give(&mut self, repr: TcpRepr, payload: &[u8]) -> Vec<TcpRepr> {
         self.host.take();
         self.host
             .receive(&Packet::new(self.peer, self.local, repr, payload));
@@ -87,7 +87,7 @@ impl Pair {
     }
 
     /// A segment `at` bytes into the peer's stream that acknowledges `acked` of ours.
-    fn segment(&self, at: u32, acked: u32) -> TcpRepr {
+    pub(super) fn segment(&self, at: u32, acked: u32) -> TcpRepr {
         TcpRepr {
             seq: START.wrapping_add(at),
             ack: self.base.wrapping_add(acked),
@@ -97,7 +97,7 @@ impl Pair {
         }
     }
 
-    fn write(&mut self, len: usize) -> Vec<TcpRepr> {
+    pub(super) fn write(&mut self, len: usize) -> Vec<TcpRepr> {
         self.host.take();
         let id = self.id;
         let done = self
@@ -120,7 +120,7 @@ impl Pair {
             .expect("a good value");
     }
 
-    fn info(&mut self) -> TcpInfo {
+    pub(super) fn info(&mut self) -> TcpInfo {
         let id = self.id;
         self.host
             .with(|engine, cx| engine.info(cx, id))

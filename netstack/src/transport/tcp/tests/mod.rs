@@ -1,5 +1,6 @@
 //! The engine as a whole, against itself and against models.
 
+mod attacks;
 mod connection;
 mod fast_open;
 mod harness;
