@@ -26,7 +26,7 @@ pub(crate) const ROWS: &[Row] = &[
         libc::SYS_socket,
         "socket",
         sys_socket,
-        "AF_INET (stream, datagram, raw), AF_UNIX, AF_NETLINK (route); AF_INET6 with --network=host",
+        "AF_INET and AF_INET6 (stream, datagram, raw, ping), AF_UNIX, AF_PACKET (without rings), AF_NETLINK (route); with --network=host stream, datagram and AF_UNIX only",
     ),
     Row::full(libc::SYS_socketpair, "socketpair", sys_socketpair),
     Row::full(libc::SYS_bind, "bind", sys_bind),

@@ -5,6 +5,7 @@
 //! with no lock held.
 
 mod bind;
+mod calls;
 mod inbox;
 mod options;
 mod socket;
