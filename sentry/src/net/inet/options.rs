@@ -320,6 +320,18 @@ pub(super) fn interface_name(endpoint: &Endpoint, iface: Option<IfaceId>) -> Vec
         .map_or_else(Vec::new, |name| [name.as_bytes(), b"\0"].concat())
 }
 
+fn words(bytes: &mut Vec<u8>, words: &[u32]) {
+    words
+        .iter()
+        .for_each(|word| bytes.extend_from_slice(&word.to_ne_bytes()));
+}
+
+fn longs(bytes: &mut Vec<u8>, longs: &[u64]) {
+    longs
+        .iter()
+        .for_each(|long| bytes.extend_from_slice(&long.to_ne_bytes()));
+}
+
 /// `struct tcp_info` up to `tcpi_rcv_wnd` (linux/tcp.h).
 fn emit_info(info: &TcpInfo) -> Vec<u8> {
     let mut bytes = vec![
@@ -332,16 +344,6 @@ fn emit_info(info: &TcpInfo) -> Vec<u8> {
         info.snd_wscale | info.rcv_wscale << 4,
         u8::from(info.delivery_rate_app_limited) | info.fastopen_client_fail << 1,
     ];
-    let words = |bytes: &mut Vec<u8>, words: &[u32]| {
-        words
-            .iter()
-            .for_each(|word| bytes.extend_from_slice(&word.to_ne_bytes()))
-    };
-    let longs = |bytes: &mut Vec<u8>, longs: &[u64]| {
-        longs
-            .iter()
-            .for_each(|long| bytes.extend_from_slice(&long.to_ne_bytes()))
-    };
     let i = info;
     words(
         &mut bytes,
@@ -367,13 +369,20 @@ fn emit_info(info: &TcpInfo) -> Vec<u8> {
         ],
     );
     words(&mut bytes, &[i.rcv_rtt, i.rcv_space, i.total_retrans]);
+    emit_info_totals(info, &mut bytes);
+    bytes
+}
+
+/// The part from `tcpi_pacing_rate` on.
+fn emit_info_totals(info: &TcpInfo, bytes: &mut Vec<u8>) {
+    let i = info;
     // Pacing rates are unlimited: there is no pacing.
     longs(
-        &mut bytes,
+        bytes,
         &[u64::MAX, u64::MAX, i.bytes_acked, i.bytes_received],
     );
     words(
-        &mut bytes,
+        bytes,
         &[
             i.segs_out,
             i.segs_in,
@@ -384,7 +393,7 @@ fn emit_info(info: &TcpInfo) -> Vec<u8> {
         ],
     );
     longs(
-        &mut bytes,
+        bytes,
         &[
             i.delivery_rate,
             i.busy_time,
@@ -392,10 +401,10 @@ fn emit_info(info: &TcpInfo) -> Vec<u8> {
             i.sndbuf_limited,
         ],
     );
-    words(&mut bytes, &[i.delivered, i.delivered_ce]);
-    longs(&mut bytes, &[i.bytes_sent, i.bytes_retrans]);
+    words(bytes, &[i.delivered, i.delivered_ce]);
+    longs(bytes, &[i.bytes_sent, i.bytes_retrans]);
     words(
-        &mut bytes,
+        bytes,
         &[
             i.dsack_dups,
             i.reord_seen,
@@ -404,5 +413,4 @@ fn emit_info(info: &TcpInfo) -> Vec<u8> {
             i.rcv_wnd,
         ],
     );
-    bytes
 }
