@@ -6,7 +6,9 @@ use clap::Args;
 
 use super::{Global, VerbResult};
 use crate::container::create::{self, CreateOptions};
+use crate::log;
 use crate::oci::bundle::Bundle;
+use crate::oci::unapplied;
 
 /// Create a container from a bundle, without running its process
 #[derive(Args)]
@@ -48,6 +50,11 @@ impl FromBundle {
         foreground: bool,
     ) -> Result<create::Created, Box<dyn std::error::Error>> {
         let bundle = Bundle::load(&self.bundle)?;
+        let unapplied = unapplied::fields(&bundle.spec);
+        if !unapplied.is_empty() {
+            let names = unapplied.join(", ");
+            log::note(&format!("config.json: without effect here: {names}"));
+        }
         let options = CreateOptions {
             sandbox: global.sandbox_options(),
             network: global.network,

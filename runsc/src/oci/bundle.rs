@@ -65,6 +65,7 @@ impl Bundle {
         check_process(process_of(&spec)?)?;
         check_hostname(&spec)?;
         check_hooks(&spec)?;
+        check_namespaces(&spec)?;
         Ok(Self { dir, rootfs, spec })
     }
 
@@ -146,6 +147,24 @@ fn check_hostname(spec: &Spec) -> Result<(), BundleError> {
     }
 }
 
+/// Each kind of namespace once (runtime-spec, config-linux.md).
+fn check_namespaces(spec: &Spec) -> Result<(), BundleError> {
+    let linux = spec.linux().as_ref();
+    let all = linux.and_then(|linux| linux.namespaces().as_deref());
+    let all = all.unwrap_or_default();
+    let again = all.iter().enumerate().find(|(at, namespace)| {
+        let mut earlier = all[..*at].iter();
+        earlier.any(|other| other.typ() == namespace.typ())
+    });
+    match again {
+        Some((_, namespace)) => Err(field(
+            "linux.namespaces",
+            format!("{} is there twice", namespace.typ()),
+        )),
+        None => Ok(()),
+    }
+}
+
 #[allow(deprecated)] // prestart
 fn check_hooks(spec: &Spec) -> Result<(), BundleError> {
     let Some(hooks) = spec.hooks() else {
@@ -160,6 +179,12 @@ fn check_hooks(spec: &Spec) -> Result<(), BundleError> {
         hooks.poststop(),
     ];
     let mut all = phases.into_iter().flatten().flatten();
+    if all
+        .clone()
+        .any(|hook| hook.timeout().is_some_and(|seconds| seconds <= 0))
+    {
+        return Err(field("hooks", "a timeout must be above 0"));
+    }
     match all.find(|hook| !hook.path().is_absolute()) {
         Some(hook) => Err(field(
             "hooks",

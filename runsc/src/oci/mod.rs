@@ -5,3 +5,4 @@ pub(crate) mod hooks;
 pub(crate) mod mounts;
 pub(crate) mod process;
 pub(crate) mod template;
+pub(crate) mod unapplied;
