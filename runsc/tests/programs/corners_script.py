@@ -176,3 +176,21 @@ for restart in (True, False):
         a, b = pair(); a.sendall(b"x" * 1000); buffer = ctypes.create_string_buffer(2000)
         signal.setitimer(signal.ITIMER_REAL, 0.05)
         print(restart, "recv", libc.recv(b.fileno(), buffer, 2000, socket.MSG_WAITALL))
+
+print("-- oom_score_adj")
+def score(value=None):
+    with open("/proc/self/oom_score_adj", "r" if value is None else "w") as f:
+        return f.read() if value is None else f.write(value)
+score("500")
+print(repr(score()))
+for bad in ("1001", "-1001", "much"):
+    try:
+        score(bad)
+    except OSError as e:
+        print(bad, e.strerror)
+if os.fork() == 0:
+    print("inherited", repr(score()), flush=True)
+    os._exit(0)
+os.wait()
+score("0")
+print(repr(score()))

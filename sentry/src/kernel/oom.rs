@@ -4,6 +4,7 @@
 //! Pages that are mapped already are backed by the host without the Sentry's knowledge, so a thread
 //! looks how much there is, the more often the less is left. Faults that find no memory wait for it.
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -45,6 +46,13 @@ impl Kernel {
             })
     }
 
+    /// What counts when one has to end: the memory that it holds, and a share of all of it by its
+    /// `oom_score_adj` (Linux `oom_badness`). `None` of one that must not be chosen.
+    fn badness(&self, score: i32, mm: &MemoryManager) -> Option<i128> {
+        let share = i128::from(self.memory_limit) * i128::from(score) / 1000;
+        (score > -1000).then(|| i128::from(mm.resident()) + share)
+    }
+
     /// Chooses the process with most memory and ends it, unless one that was chosen is still ending.
     fn choose_victim(&self) {
         let mut last = self.oom_victim.lock();
@@ -57,10 +65,17 @@ impl Kernel {
             let threads = tree.nodes().filter(|node| node.exit.is_none());
             let threads = threads.flat_map(|node| node.threads.first());
             threads
-                .filter_map(|thread| Some((thread.process.pid, thread.view().mm?)))
+                .filter_map(|thread| {
+                    let score = thread.process.oom_score_adj.load(Ordering::Relaxed);
+                    Some((score, thread.view().mm?))
+                })
                 .collect()
         };
-        let biggest = spaces.into_iter().max_by_key(|(_, mm)| mm.resident());
+        // The tree's lock is free again: a space's own may be held for long.
+        let candidates = spaces
+            .into_iter()
+            .filter_map(|(score, mm)| Some((self.badness(score, &mm)?, mm)));
+        let biggest = candidates.max_by_key(|(badness, _)| *badness);
         let Some((_, mm)) = biggest else { return };
         *last = Victim {
             memory: mm.lifetime(),

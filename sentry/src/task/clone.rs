@@ -303,6 +303,8 @@ fn new_process(task: &Task, args: &CloneArgs, ids: [i32; 4]) -> Arc<Process> {
     let child = Process::new(&task.kernel, origin);
     let registered = own.membarrier.load(Ordering::SeqCst);
     child.membarrier.store(registered, Ordering::SeqCst);
+    let score = own.oom_score_adj.load(Ordering::Relaxed);
+    child.oom_score_adj.store(score, Ordering::Relaxed);
     child
 }
 

@@ -54,6 +54,8 @@ pub struct Process {
     pub(crate) death_signal: AtomicI32,
     /// Registrations of membarrier(2).
     pub(crate) membarrier: AtomicI32,
+    /// -1000 to 1000: who ends first when memory runs out (/proc/PID/oom_score_adj).
+    pub(crate) oom_score_adj: AtomicI32,
     /// Interval and POSIX timers.
     pub(crate) timers: Mutex<ProcessTimers>,
     /// What waits for CPU time to pass.
@@ -129,6 +131,7 @@ impl Process {
             group_exit: AtomicU32::new(0),
             death_signal: AtomicI32::new(0),
             membarrier: AtomicI32::new(0),
+            oom_score_adj: AtomicI32::new(0),
             timers: Mutex::default(),
             dead_cpu: Default::default(),
             child_cpu: Default::default(),

@@ -1,7 +1,8 @@
 //! Descriptor tables.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
+use nix::sys::resource::{Resource, getrlimit};
 use parking_lot::RwLock;
 use sentry_abi::Errno;
 
@@ -30,6 +31,16 @@ struct Slot {
 
 /// Descriptors that a process can have, whatever its limit says (fs.nr_open).
 pub const MAX_FDS: u64 = 1 << 20;
+
+/// The same, as far as the host goes along: half of what the sandbox itself may have, so that no
+/// process leaves the others without.
+fn most() -> u64 {
+    static MOST: LazyLock<u64> = LazyLock::new(|| {
+        let own = getrlimit(Resource::RLIMIT_NOFILE).map_or(MAX_FDS, |(soft, _)| soft);
+        (own / 2).min(MAX_FDS)
+    });
+    *MOST
+}
 
 impl Inner {
     fn lowest_free(&self, min: usize) -> usize {
@@ -125,7 +136,7 @@ impl FdTable {
         min: i32,
         limit: u64,
     ) -> Result<i32, Errno> {
-        let limit = limit.min(MAX_FDS) as usize;
+        let limit = limit.min(most()) as usize;
         let min = usize::try_from(min).map_err(|_| Errno::EINVAL)?;
         if min > 0 && min >= limit {
             return Err(Errno::EINVAL);
@@ -151,7 +162,7 @@ impl FdTable {
         limit: u64,
     ) -> Result<(), Errno> {
         let at = usize::try_from(fd).map_err(|_| Errno::EBADF)?;
-        if at >= limit.min(MAX_FDS) as usize {
+        if at >= limit.min(most()) as usize {
             return Err(Errno::EBADF);
         }
         let old = self.inner.write().put(at, Slot { file, cloexec });

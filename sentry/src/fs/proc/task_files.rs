@@ -1,12 +1,14 @@
 //! The files of a task's directory.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use sentry_abi::Errno;
 
 use super::node::{ReadTask, TaskFile};
 use super::{maps, mounts, stat, status};
-use crate::task::TaskShared;
+use crate::task::{TaskShared, run};
+use crate::vfs::creds::cap;
 
 const fn file(name: &'static str, read: ReadTask) -> TaskFile {
     TaskFile {
@@ -43,15 +45,20 @@ fn set_comm(task: &Arc<TaskShared>, name: &[u8]) -> Result<(), Errno> {
     Ok(())
 }
 
-/// The score is kept nowhere: nothing here kills by score. Values that Linux takes are taken.
-fn accept_score(_: &Arc<TaskShared>, bytes: &[u8]) -> Result<(), Errno> {
+/// Only CAP_SYS_RESOURCE makes a process less likely to be chosen (Linux `__set_oom_adj`).
+fn set_score(task: &Arc<TaskShared>, bytes: &[u8]) -> Result<(), Errno> {
     let text = std::str::from_utf8(bytes).map_err(|_| Errno::EINVAL)?;
     let score: i32 = text.trim().parse().map_err(|_| Errno::EINVAL)?;
-    if (-1000..=1000).contains(&score) {
-        Ok(())
-    } else {
-        Err(Errno::EINVAL)
+    if !(-1000..=1000).contains(&score) {
+        return Err(Errno::EINVAL);
     }
+    let kept = &task.process.oom_score_adj;
+    let may_lower = run::current().is_some_and(|writer| writer.creds().has(cap::SYS_RESOURCE));
+    if score < kept.load(Ordering::Relaxed) && !may_lower {
+        return Err(Errno::EACCES);
+    }
+    kept.store(score, Ordering::Relaxed);
+    Ok(())
 }
 
 pub(super) static FILES: &[TaskFile] = &[
@@ -85,8 +92,11 @@ pub(super) static FILES: &[TaskFile] = &[
     TaskFile {
         name: "oom_score_adj",
         perm: 0o644,
-        read: |_, _, _| Ok(b"0\n".to_vec()),
-        write: Some(accept_score),
+        read: |_, task, _| {
+            let score = task.process.oom_score_adj.load(Ordering::Relaxed);
+            Ok(format!("{score}\n").into_bytes())
+        },
+        write: Some(set_score),
     },
     file("loginuid", |_, _, _| Ok(b"4294967295".to_vec())),
     file("sessionid", |_, _, _| Ok(b"4294967295".to_vec())),

@@ -2,12 +2,12 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
-use netstack::host::errno;
 use netstack::socket::tcp::TxStamps;
-use netstack::socket::{ErrorReport, Family, Readiness, ReportOrigin};
+use netstack::socket::{Family, Readiness, ReportOrigin};
 use sentry_abi::Errno;
 
 use super::endpoint::Endpoint;
+use super::errors;
 use crate::net::control::Control;
 use crate::net::{Received, option_int};
 use crate::time::realtime_ns;
@@ -114,38 +114,10 @@ pub(super) fn receive(
             .other
             .push((libc::SOL_SOCKET, libc::SO_TIMESTAMPING, bytes));
     }
-    let (level, kind) = match family {
-        Family::V4 => (libc::IPPROTO_IP, libc::IP_RECVERR),
-        Family::V6 => (libc::IPPROTO_IPV6, libc::IPV6_RECVERR),
-    };
-    control
-        .other
-        .push((level, kind, extended_error(&report, family)));
+    control.other.push(errors::message(family, &report));
     Ok(Received {
         flags: libc::MSG_ERRQUEUE,
         control,
         ..Received::default()
     })
-}
-
-/// `struct sock_extended_err` and the offender's `struct sockaddr`, which is nobody here.
-fn extended_error(report: &ErrorReport, family: Family) -> Vec<u8> {
-    const SOCKADDR_IN: usize = 16;
-    const SOCKADDR_IN6: usize = 28;
-    let number = match (report.origin, report.error) {
-        (ReportOrigin::Timestamp(_), _) => libc::ENOMSG,
-        (_, Some(error)) => errno(error),
-        (_, None) => 0,
-    };
-    let (origin, kind, code) = report.origin.numbers();
-    let mut bytes = number.to_ne_bytes().to_vec();
-    bytes.extend_from_slice(&[origin, kind, code, 0]);
-    bytes.extend_from_slice(&report.info.to_ne_bytes());
-    bytes.extend_from_slice(&report.data.to_ne_bytes());
-    let offender = match family {
-        Family::V4 => SOCKADDR_IN,
-        Family::V6 => SOCKADDR_IN6,
-    };
-    bytes.resize(bytes.len() + offender, 0);
-    bytes
 }
