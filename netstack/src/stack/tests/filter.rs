@@ -1,5 +1,6 @@
 //! Rules, connections and translation in a router, in virtual time.
 
+use super::filter_nat::{forwarding_ports, port};
 use super::router::*;
 use super::*;
 use crate::buf::Bytes;
@@ -8,7 +9,7 @@ use crate::filter::conntrack::TcpState;
 use crate::filter::rules::*;
 use crate::network::route::Route;
 
-fn base(hook: Hook, priority: i32, accept: bool) -> Base {
+pub(super) fn base(hook: Hook, priority: i32, accept: bool) -> Base {
     Base {
         hook,
         priority,
@@ -17,7 +18,7 @@ fn base(hook: Hook, priority: i32, accept: bool) -> Base {
     }
 }
 
-fn chain(name: &str, base: Option<Base>, rules: Vec<Rule>) -> Chain {
+pub(super) fn chain(name: &str, base: Option<Base>, rules: Vec<Rule>) -> Chain {
     Chain {
         name: name.to_owned(),
         base,
@@ -25,7 +26,7 @@ fn chain(name: &str, base: Option<Base>, rules: Vec<Rule>) -> Chain {
     }
 }
 
-fn nat_chain(hook: Hook, rules: Vec<Rule>) -> Chain {
+pub(super) fn nat_chain(hook: Hook, rules: Vec<Rule>) -> Chain {
     let base = Base {
         kind: ChainKind::Nat,
         ..base(hook, 0, true)
@@ -33,7 +34,7 @@ fn nat_chain(hook: Hook, rules: Vec<Rule>) -> Chain {
     chain(&format!("{hook:?}"), Some(base), rules)
 }
 
-fn table(chains: Vec<Chain>) -> Ruleset {
+pub(super) fn table(chains: Vec<Chain>) -> Ruleset {
     Ruleset {
         tables: vec![Table {
             name: "t".to_owned(),
@@ -44,12 +45,12 @@ fn table(chains: Vec<Chain>) -> Ruleset {
     }
 }
 
-fn out(name: &str) -> Test {
+pub(super) fn out(name: &str) -> Test {
     Test::Out(name.to_owned())
 }
 
 /// A router that gives what leaves over link 1 its own address.
-fn masquerading() -> Router {
+pub(super) fn masquerading() -> Router {
     let mut router = Router::new(Medium::Ip);
     router.route("172.16.0.0/16", "10.0.1.9", 1);
     router.route("fd77::/32", "fd00:1::9", 1);
@@ -59,181 +60,8 @@ fn masquerading() -> Router {
     router
 }
 
-/// Inside, outside, and the router's own address outside.
-const FAMILIES: [(&str, &str, &str); 2] = [
-    ("10.0.0.9", "172.16.0.1", "10.0.1.1"),
-    ("fd00:0::9", "fd77::1", "fd00:1::1"),
-];
-
-#[test]
-fn masquerade_there_and_back() {
-    for (inside, outside, own) in FAMILIES {
-        let mut router = masquerading();
-        router.give(0, udp_ports((inside, 1000), (outside, 53), 9, 20));
-        let there = seen(&router.only(1));
-        assert_eq!((there.src, there.dst), (ip(own), ip(outside)));
-        assert_eq!(there.ports, (1000, 53));
-        router.give(1, udp_ports((outside, 53), (own, 1000), 9, 20));
-        let back = seen(&router.only(0));
-        assert_eq!((back.src, back.dst), (ip(outside), ip(inside)));
-        assert_eq!((back.ports, back.ttl), ((53, 1000), 8));
-        router.give(0, echo(inside, outside, 77, false));
-        let there = seen(&router.only(1));
-        assert_eq!((there.src, there.ports.0), (ip(own), 77));
-        router.give(1, echo(outside, own, 77, true));
-        assert_eq!(seen(&router.only(0)).dst, ip(inside));
-        assert_eq!(router.stack.connections().count(), 2);
-        // Nobody outside has been asked for.
-        router.give(1, udp_ports((outside, 54), (own, 1000), 9, 20));
-        assert_eq!(router.sent(0).len(), 0);
-    }
-}
-
-#[test]
-fn two_with_one_port_are_told_apart() {
-    let mut router = masquerading();
-    let mut ports = Vec::new();
-    for n in 9..40 {
-        let inside = format!("10.0.0.{n}");
-        router.give(
-            0,
-            tcp((&inside, 5000), ("172.16.0.1", 80), ("S", 1, 0), b""),
-        );
-        let there = seen(&router.only(1));
-        let port = there.ports.0;
-        assert!(!ports.contains(&port) && port >= 1024);
-        ports.push(port);
-        router.give(
-            1,
-            tcp(("172.16.0.1", 80), ("10.0.1.1", port), ("S.", 1, 2), b""),
-        );
-        let back = seen(&router.only(0));
-        assert_eq!((back.dst, back.ports), (ip(&inside), (80, 5000)));
-    }
-    // The router's own connections too are told apart from those that it forwards.
-    let own = router.stack.udp_open(Family::V4);
-    router.stack.udp_bind(own, any_addr(1000)).unwrap();
-    router.give(0, udp_ports(("10.0.0.9", 1000), ("172.16.0.1", 53), 9, 1));
-    assert_eq!(seen(&router.only(1)).ports.0, 1000);
-    let to = SocketAddr::new(ip("172.16.0.1"), 53);
-    router.stack.udp_send(own, "x", Some(to)).unwrap();
-    let port = seen(&router.only(1)).ports.0;
-    assert_ne!(port, 1000);
-    router.give(1, udp_ports(("172.16.0.1", 53), ("10.0.1.1", port), 9, 4));
-    router.silent();
-    assert_eq!(router.stack.udp_recv(own).unwrap().data.len(), 4);
-}
-
-#[test]
-fn errors_about_translated_packets_find_back() {
-    for (inside, outside, own) in FAMILIES {
-        let mut router = masquerading();
-        router.give(0, udp_ports((inside, 1000), (outside, 53), 9, 20));
-        let there = router.only(1);
-        let far = if outside.contains(':') {
-            "fd77::9"
-        } else {
-            "172.16.0.9"
-        };
-        router.give(1, unreachable(far, own, &there));
-        let told = router.only(0);
-        let outer = seen(&told);
-        assert_eq!((outer.src, outer.dst), (ip(far), ip(inside)));
-        let quote = &outer.transport[8..];
-        let packet = udp_ports((inside, 1000), (outside, 53), 8, 20);
-        // The address, the port and their checksums are as they were.
-        assert_eq!(quote[..quote.len()], packet[..quote.len()]);
-    }
-}
-
-/// "Port unreachable" from a host, quoting a packet.
-fn unreachable(src: &str, dst: &str, quote: &[u8]) -> Vec<u8> {
-    let mut out = Vec::new();
-    let done = match (ip(src), ip(dst)) {
-        (IpAddr::V4(from), IpAddr::V4(to)) => {
-            etherparse::PacketBuilder::ipv4(from.octets(), to.octets(), 9)
-                .icmpv4_raw(3, 3, [0; 4])
-                .write(&mut out, quote)
-        }
-        (IpAddr::V6(from), IpAddr::V6(to)) => {
-            etherparse::PacketBuilder::ipv6(from.octets(), to.octets(), 9)
-                .icmpv6_raw(1, 4, [0; 4])
-                .write(&mut out, quote)
-        }
-        _ => unreachable!("two families"),
-    };
-    done.unwrap();
-    out
-}
-
-/// Port 8080 of the router leads to port 80 of a host inside; port 7000 to the router's own 7.
-fn forwarding_ports() -> Router {
-    let mut router = Router::new(Medium::Ip);
-    let to = |server: &str| Statement::Dnat(NatRange::to_port(ip(server), 80));
-    let of = |own: &str| {
-        let mine = Test::Destination(vec![cidr(own)]);
-        [mine, Test::Protocol(6), port(8080)]
-    };
-    let redirect = Statement::Redirect {
-        ports: Some((7, 7)),
-    };
-    let rules = vec![
-        Rule::new(of("10.0.1.1"), to("10.0.0.80")),
-        Rule::new(of("fd00:1::1"), to("fd00:0::80")),
-        Rule::new([Test::Protocol(17), port(7000)], redirect),
-    ];
-    let rules = table(vec![nat_chain(Hook::Prerouting, rules)]);
-    router.stack.set_ruleset(rules).unwrap();
-    router
-}
-
-fn port(port: u16) -> Test {
-    Test::DestinationPort(vec![(port, port)])
-}
-
-#[test]
-fn ports_lead_inside() {
-    for (outside, own, server) in [
-        ("10.0.1.9", "10.0.1.1", "10.0.0.80"),
-        ("fd00:1::9", "fd00:1::1", "fd00:0::80"),
-    ] {
-        let mut router = forwarding_ports();
-        router.give(1, tcp((outside, 5000), (own, 8080), ("S", 9, 0), b""));
-        let there = seen(&router.only(0));
-        assert_eq!((there.dst, there.ports), (ip(server), (5000, 80)));
-        router.give(0, tcp((server, 80), (outside, 5000), ("S.", 70, 10), b""));
-        let back = seen(&router.only(1));
-        assert_eq!((back.src, back.ports), (ip(own), (8080, 5000)));
-        // Beside an error about a packet of its answers.
-        let packet = tcp((own, 8080), (outside, 5000), ("S.", 70, 10), b"");
-        router.give(1, unreachable(outside, own, &packet));
-        let told = seen(&router.only(0));
-        assert_eq!(told.dst, ip(server));
-        let quote = &told.transport[8..];
-        let original = tcp((server, 80), (outside, 5000), ("S.", 70, 10), b"");
-        assert_eq!(quote[quote.len() - 20..], original[original.len() - 20..]);
-    }
-}
-
-#[test]
-fn a_redirected_port_is_the_routers_own() {
-    let mut router = forwarding_ports();
-    let own = router.stack.udp_open(Family::V4);
-    router.stack.udp_bind(own, any_addr(7)).unwrap();
-    router.give(0, udp_ports(("10.0.0.9", 500), ("172.16.9.9", 7000), 9, 3));
-    router.silent();
-    let got = router.stack.udp_recv(own).unwrap();
-    assert_eq!((got.data.len(), got.to), (3, ip("10.0.0.1")));
-    router
-        .stack
-        .udp_send(own, "answer", Some(got.from))
-        .unwrap();
-    let back = seen(&router.only(0));
-    assert_eq!((back.src, back.ports), (ip("172.16.9.9"), (7000, 500)));
-}
-
 /// Only what was asked for from inside comes back in.
-fn stateful(refuse: Statement) -> Ruleset {
+pub(super) fn stateful(refuse: Statement) -> Ruleset {
     let known = Test::State(States::ESTABLISHED | States::RELATED);
     let from_inside = Test::In("eth0".to_owned());
     table(vec![chain(
@@ -628,195 +456,4 @@ fn an_address_that_goes_takes_its_masquerades_along() {
     let link = router.links[1];
     router.stack.remove_address(link, ip("10.0.1.1")).unwrap();
     assert_eq!(router.stack.connections().count(), 0);
-}
-
-mod random {
-    use super::*;
-    use proptest::prelude::*;
-
-    #[derive(Clone, Debug)]
-    enum Step {
-        Udp(usize, u8, u8, u16, u16),
-        Tcp(usize, u8, u8, u16, u16, u8, u32, u32),
-        Echo(usize, u8, u8, u16, bool),
-        /// What was sent last comes back turned round.
-        Answer(u8),
-        /// An error about what was sent last.
-        Error,
-        Wait(u64),
-        Noise(usize, Vec<u8>),
-    }
-
-    fn step() -> impl Strategy<Value = Step> {
-        let link = || 0_usize..3;
-        let port = || 1000_u16..1004;
-        prop_oneof![
-            (link(), 0_u8..6, 0_u8..6, port(), port())
-                .prop_map(|(l, a, b, p, q)| Step::Udp(l, a, b, p, q)),
-            (
-                link(),
-                0_u8..6,
-                0_u8..6,
-                port(),
-                port(),
-                any::<u8>(),
-                0_u32..9,
-                0_u32..9
-            )
-                .prop_map(|(l, a, b, p, q, f, s, k)| Step::Tcp(l, a, b, p, q, f, s, k)),
-            (link(), 0_u8..6, 0_u8..6, 0_u16..4, any::<bool>())
-                .prop_map(|(l, a, b, id, reply)| Step::Echo(l, a, b, id, reply)),
-            any::<u8>().prop_map(Step::Answer),
-            any::<u8>().prop_map(Step::Answer),
-            Just(Step::Error),
-            (0_u64..40).prop_map(Step::Wait),
-            (link(), proptest::collection::vec(any::<u8>(), 0..80))
-                .prop_map(|(l, bytes)| Step::Noise(l, bytes)),
-        ]
-    }
-
-    /// Addresses of both sides, the router's own among them.
-    fn addr(v6: bool, link: usize, n: u8) -> String {
-        match (v6, n) {
-            (false, 0) => format!("10.0.{link}.1"),
-            (false, n) => format!("10.0.{}.{}", (link + usize::from(n)) % 3, 8 + n),
-            (true, 0) => format!("fd00:{link}::1"),
-            (true, n) => format!("fd00:{}::{}", (link + usize::from(n)) % 3, 8 + n),
-        }
-    }
-
-    fn packet(step: &Step, v6: bool) -> Option<(usize, Vec<u8>)> {
-        let src = |link: usize, n: u8| match v6 {
-            false => format!("10.0.{link}.{}", 20 + n),
-            true => format!("fd00:{link}::{}", 20 + n),
-        };
-        Some(match *step {
-            Step::Udp(link, a, b, p, q) => {
-                let (from, to) = (src(link, a), addr(v6, link, b));
-                (link, udp_ports((&from, p), (&to, q), 9, 10))
-            }
-            Step::Tcp(link, a, b, p, q, flags, seq, ack) => {
-                let (from, to) = (src(link, a), addr(v6, link, b));
-                let names = ["S", "S.", ".", "F.", "R", ".P", "", "SF"];
-                let flags = names[usize::from(flags) % names.len()];
-                (link, tcp((&from, p), (&to, q), (flags, seq, ack), b"d"))
-            }
-            Step::Echo(link, a, b, id, reply) => {
-                let (from, to) = (src(link, a), addr(v6, link, b));
-                (link, echo(&from, &to, id, reply))
-            }
-            Step::Noise(link, ref bytes) => (link, bytes.clone()),
-            _ => return None,
-        })
-    }
-
-    fn answer_to(packet: &[u8], flags: u8) -> Option<Vec<u8>> {
-        let it = seen(packet);
-        let (src, dst) = (it.dst.to_string(), it.src.to_string());
-        let ports = it.ports;
-        Some(match it.proto {
-            17 => udp_ports((&src, ports.1), (&dst, ports.0), 9, 5),
-            6 => {
-                let names = ["S.", ".", "F.", "R."];
-                let be =
-                    |at: usize| u32::from_be_bytes(it.transport[at..at + 4].try_into().unwrap());
-                let flags = names[usize::from(flags) % names.len()];
-                let numbers = (flags, be(8), be(4).wrapping_add(1));
-                tcp((&src, ports.1), (&dst, ports.0), numbers, b"")
-            }
-            1 | 58 if matches!(it.transport[0], 8 | 128) => echo(&src, &dst, ports.0, true),
-            _ => return None,
-        })
-    }
-
-    fn rules() -> Ruleset {
-        let masquerade = Statement::Masquerade { ports: None };
-        let dnat = |to: &str| Statement::Dnat(NatRange::to_port(ip(to), 1002));
-        let redirect = Statement::Redirect {
-            ports: Some((1000, 1001)),
-        };
-        table(vec![
-            nat_chain(
-                Hook::Postrouting,
-                vec![
-                    Rule::new([out("eth1")], masquerade),
-                    Rule::new(
-                        [out("eth2"), Test::Protocol(17)],
-                        Statement::Snat(NatRange {
-                            addrs: Some((ip("10.0.2.40"), ip("10.0.2.42"))),
-                            ports: Some((1000, 1003)),
-                            random: true,
-                        }),
-                    ),
-                ],
-            ),
-            nat_chain(
-                Hook::Prerouting,
-                vec![
-                    Rule::new([Test::Protocol(6), port(1001)], dnat("10.0.0.80")),
-                    Rule::new([Test::Protocol(17), port(1003)], redirect),
-                ],
-            ),
-            chain(
-                "forward",
-                Some(base(Hook::Forward, 0, true)),
-                vec![
-                    Rule::new(
-                        [Test::State(States::INVALID)],
-                        Statement::Reject(Reject::TcpReset),
-                    ),
-                    Rule::new([port(1000)], Statement::Reject(Reject::TcpReset)),
-                ],
-            ),
-        ])
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig::with_cases(200))]
-
-        /// Whatever comes: checksums of what leaves are right (`seen` looks), the table keeps its bound, and
-        /// after the longest timeout nothing is left.
-        #[test]
-        fn nothing_leaks_and_everything_fits(
-            steps in proptest::collection::vec(step(), 1..150), v6 in any::<bool>()
-        ) {
-            let mut router = Router::new(Medium::Ip);
-            router.set("nf_conntrack_max", "12");
-            router.stack.set_ruleset(rules()).unwrap();
-            let mut last: Option<(usize, Vec<u8>)> = None;
-            for step in &steps {
-                match step {
-                    Step::Wait(secs) => router.elapse(Duration::from_secs(*secs)),
-                    Step::Answer(flags) => {
-                        if let Some((link, packet)) = &last
-                            && let Some(answer) = answer_to(packet, *flags)
-                        {
-                            router.give(*link, answer);
-                        }
-                    }
-                    Step::Error => {
-                        if let Some((link, packet)) = &last {
-                            let it = seen(packet);
-                            let from = if it.src.is_ipv4() { "10.0.1.77" } else { "fd00:1::77" };
-                            router.give(*link, unreachable(from, &it.src.to_string(), packet));
-                        }
-                    }
-                    step => {
-                        if let Some((link, packet)) = packet(step, v6) {
-                            router.give(link, packet);
-                        }
-                    }
-                }
-                for link in 0..3 {
-                    for packet in router.sent(link) {
-                        seen(&packet);
-                        last = Some((link, packet));
-                    }
-                }
-                prop_assert!(router.stack.connections().count() <= 12);
-            }
-            router.elapse(Duration::from_secs(1_000_000));
-            prop_assert_eq!(router.stack.connections().count(), 0);
-        }
-    }
 }

@@ -3,6 +3,8 @@
 mod arp;
 mod attacks;
 mod filter;
+mod filter_nat;
+mod filter_random;
 mod forward;
 mod fragments;
 mod groups;
