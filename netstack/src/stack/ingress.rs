@@ -110,15 +110,12 @@ impl LinkInfo {
 impl Stack {
     /// Handles one received packet of `iface`.
     pub(super) fn packet_in(&mut self, iface: IfaceId, mut packet: RxPacket) {
+        self.tap_in(iface, &packet);
         let Some(state) = self.net.iface_mut(iface) else {
             return;
         };
         state.counters.rx_packets += 1;
         state.counters.rx_bytes += packet.data.len() as u64;
-        self.tap_in(iface, &packet);
-        let Some(state) = self.net.iface_mut(iface) else {
-            return;
-        };
         let mut link = LinkInfo::new(iface);
         if state.caps.medium == Medium::Ethernet {
             let mac = state.mac;

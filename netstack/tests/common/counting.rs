@@ -1,6 +1,6 @@
 //! An allocator that counts, by thread, so that tests in parallel do not see each other's allocations.
 
-#![allow(unsafe_code)]
+#![allow(unsafe_code)] // an allocator is unsafe to implement
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -11,7 +11,7 @@ pub(crate) struct Counts {
     /// Calls that allocated or grew something.
     pub(crate) allocations: u64,
     /// Bytes allocated less bytes freed.
-    #[allow(dead_code)]
+    #[allow(dead_code, reason = "each test binary uses its own part")]
     pub(crate) bytes: i64,
 }
 
@@ -24,8 +24,8 @@ pub(crate) fn counts() -> Counts {
     COUNTS.get()
 }
 
-#[allow(dead_code)]
 /// Allocations of this thread while `f` runs.
+#[allow(dead_code, reason = "each test binary uses its own part")]
 pub(crate) fn allocations_in(f: impl FnOnce()) -> u64 {
     let before = counts().allocations;
     f();

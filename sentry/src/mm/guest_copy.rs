@@ -177,9 +177,9 @@ fn pass_on(
                 && handler != libc::SIG_IGN
                 && flags & libc::SA_SIGINFO != 0 =>
         {
+            type Handler = extern "C" fn(i32, *mut libc::siginfo_t, *mut libc::c_void);
             // SAFETY: a handler that was registered with SA_SIGINFO has this signature.
-            let handler: extern "C" fn(i32, *mut libc::siginfo_t, *mut libc::c_void) =
-                unsafe { std::mem::transmute(handler) };
+            let handler = unsafe { std::mem::transmute::<libc::sighandler_t, Handler>(handler) };
             handler(signo, info, context);
         }
         _ => {
